@@ -1,0 +1,5 @@
+"""What a hypernetwork reads."""
+
+from hypernet.documents.document import Document
+
+__all__ = ["Document"]
