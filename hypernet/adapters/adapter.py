@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,7 @@ from hypernet.errors import AdapterInvalid
 _METADATA_KEY = "hypernet"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LoraPair:
     """What an adapter adds to one linear layer: `scaling * b @ a` to its weight `[d_out, d_in]`."""
 
@@ -35,7 +35,7 @@ class Adapter:
     tensors; `validate` says whether they are sound.
     """
 
-    modules: Mapping[str, LoraPair]
+    modules: Mapping[str, LoraPair] = field(repr=False)
     """By full module name, as in `model.layers.0.mlp.down_proj`."""
     rank: int
     scaling: float

@@ -7,7 +7,6 @@ vLLM reads the same two files; of the configuration it requires `r`, `lora_alpha
 import io
 import json
 import math
-import os
 import shutil
 import tempfile
 import zipfile
@@ -18,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from hypernet.adapters.tensor_file import read_json_object
+from hypernet.durable_files import replace_file, sync_folder
 from hypernet.errors import AdapterInvalid, Conflict
 
 CONFIG_NAME = "adapter_config.json"
@@ -173,10 +173,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
         new, old = staging / "new", staging / "old"
         new.mkdir()
         for name, data in files.items():
-            with (new / name).open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            replace_file(new / name, data)
         sync_folder(new)
         if folder.exists():
             folder.rename(old)
@@ -189,15 +186,6 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder (files created, renamed, removed) survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def to_zip(files: Mapping[str, bytes]) -> bytes:

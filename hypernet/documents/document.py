@@ -1,7 +1,7 @@
 """A document: text that is known to be readable, whatever it came as."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -19,7 +19,7 @@ class Document:
     hypernetwork reads is the generator's to say, since that needs the tokenizer.
     """
 
-    text: str
+    text: str = field(repr=False)  # so that no log and no traceback shows what somebody wrote about themselves
     source: str = "text"
     """What kind of thing it came from, for people: "text", "markdown", a file's suffix. Not part of the digest."""
 
