@@ -4,7 +4,9 @@
 HypernetError                  internal_error          500
 ├── InvalidRequest             invalid_request         400
 │   ├── InvalidName            invalid_name            400
-│   └── UnsupportedParameter   unsupported_parameter   400
+│   ├── UnsupportedParameter   unsupported_parameter   400
+│   ├── RequestTooLarge        request_too_large       413
+│   └── UnsupportedMediaType   unsupported_media_type  415
 ├── DocumentError              document_error          400
 │   ├── EmptyDocument          empty_document          400
 │   ├── DocumentEncodingError  document_not_utf8       400
@@ -86,6 +88,21 @@ class UnsupportedParameter(InvalidRequest):
     """A parameter that is known elsewhere and not honoured here; refused by name, never ignored."""
 
     code = "unsupported_parameter"
+
+
+class RequestTooLarge(InvalidRequest):
+    """A request body of more than `limit` bytes."""
+
+    code = "request_too_large"
+    http_status = 413
+    limit: int | None = None
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """A request body of a kind that the route does not read."""
+
+    code = "unsupported_media_type"
+    http_status = 415
 
 
 class DocumentError(HypernetError):
