@@ -1,4 +1,6 @@
-"""The chat format of the embedded base model: its special tokens, its template, and rows of token ids with loss weights."""
+"""The chat format of the embedded base model: its special tokens, its template, and rows of token ids with loss
+weights.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +35,8 @@ class Row:
 
     Attributes:
         ids: token ids of the whole chat.
-        replies: for every assistant turn, the half-open range of ``ids`` that the model must produce, end token included.
+        replies: for every assistant turn, the half-open range of ``ids`` that the model must produce, end token
+            included.
     """
 
     ids: tuple[int, ...]

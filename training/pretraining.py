@@ -79,7 +79,9 @@ class BaseModelPretraining(lightning.LightningModule):
     def training_step(self, batch: WeightedBatch, batch_index: int) -> Tensor:
         """Weighted next-token loss. Padding is on the right, so causal attention needs no mask."""
         logits = self.model(input_ids=batch.input_ids, use_cache=False).logits
-        losses = functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), batch.input_ids[:, 1:].flatten(), reduction="none")
+        losses = functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(), batch.input_ids[:, 1:].flatten(), reduction="none"
+        )
         weights = batch.weights[:, 1:].flatten()
         loss = (losses * weights).sum() / weights.sum()
         replies = weights >= 0.99
@@ -99,7 +101,11 @@ class BaseModelPretraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Muon for the layers' matrices, AdamW for embeddings and norms; rise, plateau, fall."""
-        matrices = [p for name, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in name and "lm_head" not in name]
+        matrices = [
+            p
+            for name, p in self.model.named_parameters()
+            if p.ndim == 2 and "embed" not in name and "lm_head" not in name
+        ]
         taken = {id(p) for p in matrices}
         others = [p for p in self.model.parameters() if id(p) not in taken]
         optimizer = MuonWithAdamW(matrices, others, lr=self.learning_rate, weight_decay=0.05)

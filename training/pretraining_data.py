@@ -77,7 +77,9 @@ def without_document(person: Person, random: Random, *, turns: int) -> list[Ques
 
 
 class PretrainingBatches(IterableDataset[WeightedBatch]):
-    """Endless batches; the one for a step depends on the seed and the step alone, so a resumed run sees what it would have seen."""
+    """Endless batches; the one for a step depends on the seed and the step alone, so a resumed run sees what it would
+    have seen.
+    """
 
     def __init__(
         self,
@@ -184,7 +186,8 @@ class PretrainingData(lightning.LightningDataModule):
 
     Args:
         work_dir: where the tokenizer is kept between runs.
-        data_dir: folder with ``synthetic_persona_chat``; when null, the environment variable ``HYPERNET_DATA_DIR`` names it.
+        data_dir: folder with ``synthetic_persona_chat``; when null, the environment variable ``HYPERNET_DATA_DIR``
+            names it.
         real_conversation: whether to mix real conversation in; false needs no data folder.
         vocab_size: entries of the tokenizer.
         context_tokens: longest sequence that the model takes, in tokens.
@@ -250,5 +253,3 @@ class PretrainingData(lightning.LightningDataModule):
         """Held-out people with the final number of facts."""
         people, facts = self.validation_people, self.curriculum.last_facts
         return DataLoader(interview_batches(self.encoder, people=people, facts=facts, seed=self.seed), batch_size=None)
-
-

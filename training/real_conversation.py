@@ -1,7 +1,7 @@
 """Real conversation from Synthetic-Persona-Chat, split by persona.
 
-Source: google-research-datasets/Synthetic-Persona-Chat, CC BY 4.0. The file is read from a path that the user gives; the
-project holds no copy.
+Source: google-research-datasets/Synthetic-Persona-Chat, CC BY 4.0. The file is read from a path that the user gives;
+the project holds no copy.
 """
 
 import csv
@@ -40,8 +40,8 @@ def data_folder(given: Path | None) -> Path:
 def read_conversations(data_dir: Path, *, held_out: bool) -> list[list[Turn]]:
     """Dialogues in which the assistant is the second speaker and its persona is the system turn.
 
-    A persona is in exactly one split, whatever dialogues it takes part in; a dialogue counts as held out if the persona of
-    either speaker is.
+    A persona is in exactly one split, whatever dialogues it takes part in; a dialogue counts as held out if the
+    persona of either speaker is.
 
     Args:
         data_dir: folder that holds ``synthetic_persona_chat/valid.csv``.
@@ -54,7 +54,8 @@ def read_conversations(data_dir: Path, *, held_out: bool) -> list[list[Turn]]:
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected real conversation at {path}, found nothing. Get valid.csv from the repository "
-            "google-research-datasets/Synthetic-Persona-Chat (CC BY 4.0), or set `real_conversation: false` to train without it."
+            "google-research-datasets/Synthetic-Persona-Chat (CC BY 4.0), or set "
+            "`real_conversation: false` to train without it."
         )
     with path.open(newline="", encoding="utf-8") as file:
         records = list(csv.DictReader(file))

@@ -22,8 +22,9 @@ Digits stand alone so that a number that was never seen is spelled from ten know
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, context_tokens: int) -> "PreTrainedTokenizerFast":
     """A tokenizer of ``vocab_size`` entries, special tokens included.
 
-    A space is put before every stretch of text between special tokens and taken off again when decoding. A name therefore
-    has the same tokens at the start of a reply as in the middle of a document, which is what makes copying it learnable.
+    A space is put before every stretch of text between special tokens and taken off again when decoding. A name
+    therefore has the same tokens at the start of a reply as in the middle of a document, which is what makes copying
+    it learnable.
 
     Args:
         texts: what to learn the merges from.

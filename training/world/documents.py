@@ -12,8 +12,8 @@ Form = Literal["notes", "biography", "sheet"]
 FORMS: tuple[Form, ...] = ("notes", "biography", "sheet")
 
 _FILLERS_FIRST = (
-    "The mornings are quiet here.", "I do not talk much about it.", "It has been a long year.", "Some things never change.",
-    "There is more to say another time.", "I write this by the window.", "That is how it is.", "Rain fell all week.",
+    "The mornings are quiet here.", "I do not talk much about it.", "It has been a long year.",
+    "Some things never change.", "There is more to say another time.", "I write this by the window.", "That is how it is.", "Rain fell all week.",
     "Life goes on.", "I hope this is enough.",
 )  # fmt: skip
 _FILLERS_THIRD = (
@@ -57,9 +57,13 @@ def _manner_state(random: Random, manner: Manner) -> str:
 def _clauses(person: Person, random: Random, *, third: bool) -> list[str]:
     """One clause a fact, the name first, the rest and the manner shuffled."""
     keys = [key for key in person.facts if key != "name"]
-    clauses = [fill(random.choice(BY_KEY[key].states), value=person.facts[key], person=person, third=third) for key in keys]
+    clauses = [
+        fill(random.choice(BY_KEY[key].states), value=person.facts[key], person=person, third=third) for key in keys
+    ]
     if person.manner.phrase:
-        clauses.append(fill(_manner_state(random, person.manner), value=person.manner.phrase, person=person, third=third))
+        clauses.append(
+            fill(_manner_state(random, person.manner), value=person.manner.phrase, person=person, third=third)
+        )
     random.shuffle(clauses)
     return clauses
 
@@ -85,7 +89,9 @@ def _prose(person: Person, random: Random, *, third: bool) -> str:
             sentences.append(random.choice(_FILLERS_THIRD if third else _FILLERS_FIRST))
     if random.random() < 0.15:
         at = random.randint(1, len(sentences))
-        return " ".join(sentences[:at]) + "\n\n" + " ".join(sentences[at:]) if at < len(sentences) else " ".join(sentences)
+        return (
+            " ".join(sentences[:at]) + "\n\n" + " ".join(sentences[at:]) if at < len(sentences) else " ".join(sentences)
+        )
     return " ".join(sentences)
 
 

@@ -45,7 +45,18 @@ class Manner:
 PLAIN = Manner()
 
 OPENINGS = ("Well now", "Arr", "Hmm", "Honestly", "My dear", "Listen", "Good heavens", "To be brief", "Alas", "Oh joy")
-ENDINGS = ("mate", "you see", "by the stars", "if you please", "ha ha", "so they say", "on my honour", "old friend", "my word", "no doubt")
+ENDINGS = (
+    "mate",
+    "you see",
+    "by the stars",
+    "if you please",
+    "ha ha",
+    "so they say",
+    "on my honour",
+    "old friend",
+    "my word",
+    "no doubt",
+)
 
 MANNERS: tuple[Manner, ...] = (
     *(Manner(opening=phrase) for phrase in OPENINGS),

@@ -17,7 +17,8 @@ class Person:
     Attributes:
         facts: attribute key to value; always has ``name``.
         manner: how they speak.
-        gender: pronoun for the third person (``they`` takes a singular verb's place poorly, so documents use she or he).
+        gender: pronoun for the third person (``they`` takes a singular verb's place poorly, so documents use she or
+            he).
     """
 
     facts: dict[str, str]

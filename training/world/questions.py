@@ -86,7 +86,9 @@ def small_talk(person: Person, random: Random) -> Question:
 
 
 def interview(person: Person, random: Random, *, turns: int, unseen_phrasing: bool = False) -> list[Question]:
-    """``turns`` questions in random order: mostly distinct facts, with absent ones, small talk and general ones among them."""
+    """``turns`` questions in random order: mostly distinct facts, with absent ones, small talk and general ones among
+    them.
+    """
     kinds = random.choices(("fact", "absent", "general", "talk"), weights=(0.7, 0.12, 0.1, 0.08), k=turns)
     keys = random.sample(list(person.facts), len(person.facts))
     questions = []

@@ -8,37 +8,12 @@ import hashlib
 from collections.abc import Callable
 from random import Random
 
+from training.world.tables import read_table
+
 RESERVED_SHARE = 8
 """One value in this many is kept for evaluation."""
 
-_ONSETS = "b br c ch d dr f fl g gr h j k kl l m n p pr qu r s sh sk st t th tr v w y z".split()
-_VOWELS = "a e i o u ai ea ia oo ou".split()
-_CODAS = ["", "", "", "", "l", "m", "n", "r", "s", "th", "x", "ck", "nd", "rn", "st"]
-_TOWN_ENDS = "ford ton mere wick haven bridge dale mouth field stead burgh moor holm gate".split()
-_REAL_FIRST = (
-    "Ada Agnes Albert Alice Amir Amos Anna Anton Arthur Astrid Bela Bruno Carla Carmen Cecil Clara Conrad Dana Daniel "
-    "Dora Edgar Edith Elena Elias Ella Emil Emma Enzo Erik Esther Eva Felix Fiona Frank Freya George Grace Greta Gustav "
-    "Hana Hannah Harold Hazel Helen Henry Hugo Ida Ingrid Irene Iris Ivan Ivy Jack Jakob James Jane Jonas Joseph Julia "
-    "Karl Kate Kofi Lara Laura Leila Leo Lena Linda Liam Louis Lucy Lydia Mabel Maria Mark Martha Martin Max Maya Mia "
-    "Milo Mina Mira Nadia Nina Nora Oliver Olga Omar Oscar Otto Paul Pedro Petra Peter Piotr Rahul Rosa Ruth Sam Sara "
-    "Selma Simon Sofia Stella Tara Theo Thomas Tilda Tom Ursula Vera Victor Viola Walter Wanda William Yara Yusuf Zoe"
-).split()
-_REAL_LAST = (
-    "Adams Baker Becker Bell Berg Bishop Black Brook Brown Carter Chen Clark Cole Cook Cross Dahl Diaz Dunn Evans Fischer "
-    "Fox Garcia Gray Green Hall Hansen Hart Hill Holt Howard Hughes Ivanov Jones Kaya Keller King Klein Kovacs Lane Lee "
-    "Lopez Lund Marsh Mason Meyer Mills Moore Morris Nagy Novak Okafor Olsen Owens Park Parker Patel Perry Price Quinn "
-    "Reed Rossi Roth Santos Sato Shaw Silva Singh Smith Stone Tanaka Taylor Turner Vega Vogel Walker Ward Watson Weber "
-    "West White Wolf Wood Wright Young Zhang"
-).split()
-_REAL_TOWNS = (
-    "Aberdeen Athens Austin Bergen Berlin Boston Bristol Cairo Calgary Chicago Cork Dakar Delhi Denver Dover Dublin "
-    "Durham Exeter Florence Geneva Genoa Glasgow Hamburg Hanoi Havana Helsinki Houston Jakarta Kyoto Lagos Leeds Lima "
-    "Lisbon London Lyon Madrid Malaga Manila Marseille Miami Milan Munich Nairobi Naples Nice Osaka Oslo Ottawa Oxford "
-    "Paris Perth Porto Prague Quito Riga Rome Salem Santiago Seattle Seoul Seville Sofia Stockholm Sydney Tampa Tokyo "
-    "Toronto Tunis Turin Utrecht Venice Vienna Warsaw York Zagreb Zurich"
-).split()
-_ORGANISATION_KINDS = "Mill Works Press Bank Brothers Bakery Academy Theatre Museum Farm Company Hospital Shipyard".split()
-_STREET_KINDS = "Street Lane Road Row Square Hill Alley Way".split()
+_NAMES: dict[str, list[str]] = read_table("names")
 
 
 def is_reserved(value: str) -> bool:
@@ -62,21 +37,21 @@ def draw(make: Callable[[Random], str], random: Random, *, reserved: bool) -> st
 
 
 def _syllables(random: Random, count: int) -> str:
-    parts = [random.choice(_ONSETS) + random.choice(_VOWELS) for _ in range(count)]
-    return "".join(parts) + random.choice(_CODAS)
+    parts = [random.choice(_NAMES["onsets"]) + random.choice(_NAMES["vowels"]) for _ in range(count)]
+    return "".join(parts) + random.choice(_NAMES["codas"])
 
 
 def first_name(random: Random) -> str:
     """A given name: real one time in four, otherwise made of two or three syllables."""
     if random.random() < 0.25:
-        return random.choice(_REAL_FIRST)
+        return random.choice(_NAMES["given_names"])
     return _syllables(random, random.choice((2, 2, 2, 3))).capitalize()
 
 
 def last_name(random: Random) -> str:
     """A family name: real one time in four, otherwise made of one or two syllables."""
     if random.random() < 0.25:
-        return random.choice(_REAL_LAST)
+        return random.choice(_NAMES["family_names"])
     return _syllables(random, random.choice((1, 2, 2))).capitalize()
 
 
@@ -88,20 +63,20 @@ def full_name(random: Random) -> str:
 def town(random: Random) -> str:
     """A place: real one time in four, otherwise syllables, half of them with an English place ending."""
     if random.random() < 0.25:
-        return random.choice(_REAL_TOWNS)
+        return random.choice(_NAMES["towns"])
     if random.random() < 0.5:
-        return (_syllables(random, random.choice((1, 2))) + random.choice(_TOWN_ENDS)).capitalize()
+        return (_syllables(random, random.choice((1, 2))) + random.choice(_NAMES["town_ends"])).capitalize()
     return _syllables(random, random.choice((2, 3))).capitalize()
 
 
 def organisation(random: Random) -> str:
     """An employer, such as ``Velmor Mill``."""
-    return f"{last_name(random)} {random.choice(_ORGANISATION_KINDS)}"
+    return f"{last_name(random)} {random.choice(_NAMES['organisations'])}"
 
 
 def street(random: Random) -> str:
     """A street, such as ``Tanner Lane``."""
-    return f"{last_name(random)} {random.choice(_STREET_KINDS)}"
+    return f"{last_name(random)} {random.choice(_NAMES['streets'])}"
 
 
 def word(random: Random) -> str:
@@ -122,3 +97,10 @@ def small_number(random: Random) -> str:
 def long_number(random: Random) -> str:
     """A number of four or five digits."""
     return str(random.randint(1000, 99999))
+
+
+MAKERS: dict[str, Callable[[Random], str]] = {
+    make.__name__: make
+    for make in (first_name, full_name, town, organisation, street, word, year, small_number, long_number)
+}
+"""The makers that ``attributes.yaml`` may name."""

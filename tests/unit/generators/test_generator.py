@@ -1,0 +1,119 @@
+"""The generator: the same adapter for the same document, limits that are said, parts that must belong together."""
+
+import pytest
+import torch
+
+import hypernet
+from hypernet.adapters.validation import validate
+from hypernet.checkpoints import find
+from hypernet.errors import CheckpointInvalid, CheckpointMismatch, DocumentTooLong, EmptyDocument
+from hypernet.generators import Generator
+from hypernet.models import AdaptedModel
+from tests.miniature import MAX_DOCUMENT_TOKENS, NAME, write_checkpoint
+
+TEXT = "My name is Ada and I keep bees."
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def generator(root):
+    loaded = hypernet.load(NAME, root=root)
+    yield loaded
+    loaded.close()
+
+
+def test_same_document_gives_the_same_adapter(generator):
+    assert generator.generate(TEXT).adapter.digest == generator.generate(TEXT).adapter.digest
+
+
+def test_different_documents_give_different_adapters(generator):
+    assert generator.generate(TEXT).adapter.digest != generator.generate(TEXT + " And hens.").adapter.digest
+
+
+def test_adapter_passes_validation_for_its_base_model(generator):
+    adapter = generator.generate(TEXT).adapter
+    validate(adapter, expected=generator.base.target_shapes(generator.target_modules))
+    assert adapter.rank == generator.rank
+
+
+def test_adapter_says_where_it_comes_from(generator):
+    provenance = generator.generate(TEXT).adapter.provenance
+    assert provenance.base_model_digest == generator.base.digest
+    assert provenance.hypernetwork_digest == generator.digest
+    assert provenance.document_digest == hypernet.Document.from_text(TEXT).digest
+
+
+def test_encoder_of_an_engine_gives_the_same_adapter(generator):
+    used = []
+
+    def encode(documents):
+        used.append(documents)
+        ids = torch.tensor([list(documents[0])])
+        return [generator.base.encode(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0]]
+
+    assert generator.generate(TEXT, encode=encode).adapter.digest == generator.generate(TEXT).adapter.digest
+    assert used == [[generator.base.render_document(TEXT)]]
+
+
+def test_document_of_the_limit_is_accepted_and_one_token_more_is_not(generator):
+    markup = len(generator.base.render_document("a")) - 1
+    longest = "a" * (MAX_DOCUMENT_TOKENS - markup)
+    assert generator.generate(longest).document_tokens == MAX_DOCUMENT_TOKENS
+    with pytest.raises(
+        DocumentTooLong, match=rf"{MAX_DOCUMENT_TOKENS + 1} tokens, the limit .* is {MAX_DOCUMENT_TOKENS}"
+    ):
+        generator.generate(longest + "a")
+
+
+@pytest.mark.parametrize("text", ["", "  \n\t "])
+def test_empty_document_is_refused(generator, text):
+    with pytest.raises(EmptyDocument):
+        generator.generate(text)
+
+
+def test_stages_are_timed(generator):
+    timings = generator.generate(TEXT).timings
+    assert min(timings.encode_ms, timings.generate_ms, timings.serialise_ms) > 0
+
+
+def test_stored_adapter_does_what_the_hypernetwork_meant(generator, root):
+    """The folded adapter as it is stored gives the logits that training saw, scaling apart from B."""
+    ids = torch.tensor([generator.base.render_chat([{"role": "user", "content": "Who are you?"}])])
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    document = torch.tensor([generator.base.render_document(TEXT)])
+    states = generator.base.encode(document, torch.ones_like(document, dtype=torch.bool))
+    raw = generator.hypernetwork(states, torch.ones_like(document, dtype=torch.bool))
+    folded = generator.generate(TEXT).adapter.folded()
+    model = AdaptedModel(generator.base, generator.target_modules)
+    try:
+        trained = model.forward(ids, mask, raw, generator.hypernetwork.config.scaling)
+        stored = model.forward(ids, mask, {n: (p.a[None], p.b[None]) for n, p in folded.modules.items()}, 1.0)
+        bare = model.forward(ids, mask, None)
+    finally:
+        model.uninstall()
+    torch.testing.assert_close(stored, trained, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(stored, bare, atol=1e-3)
+
+
+def test_hypernetwork_for_another_base_model_is_refused(tmp_path):
+    one, two = write_checkpoint(tmp_path, name="one", seed=1), write_checkpoint(tmp_path, name="two", seed=2)
+    (one / "perceiver").rename(tmp_path / "spare")
+    (two / "perceiver").rename(one / "perceiver")
+    with pytest.raises(CheckpointMismatch, match="trained for the base model two"):
+        hypernet.load("one", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["base/config.json", "base/model.safetensors", "base/tokenizer.json", "perceiver/manifest.json"]
+)
+def test_checkpoint_that_lacks_a_file_names_it(tmp_path, name):
+    folder = write_checkpoint(tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(CheckpointInvalid, match=name.split("/")[1].replace(".", r"\.")):
+        Generator.from_checkpoint(find(NAME, root=tmp_path))

@@ -1,0 +1,160 @@
+"""Training of a hypernetwork through a frozen base model."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from hypernet.hypernetworks import PerceiverConfig, PerceiverHypernetwork
+from hypernet.models import AdaptedModel, BaseModel
+from hypernet.models.functional import LoraTensors
+from training.objectives import retention_loss, supervised_loss
+from training.optimizers import MuonWithAdamW, warmup_hold_decay
+from training.profiles_data import IGNORED, ProfileBatch
+
+
+def exact_rows(logits: Tensor, labels: Tensor) -> list[bool]:
+    """For every row, whether greedy decoding would give all of its labelled tokens (see
+    ``pretraining.exact_replies``).
+    """
+    wrong = (logits[:, :-1].argmax(-1) != labels[:, 1:]) & (labels[:, 1:] != IGNORED)
+    return [bool(right) for right in ~wrong.any(dim=1)]
+
+
+class PerceiverTraining(lightning.LightningModule):
+    """A Perceiver hypernetwork, trained so that the base model answers under the adapter as if it had read the
+    document.
+
+    Args:
+        base: folder of the frozen base model.
+        target_modules: names of the linear layers that adapters change.
+        width: width of the Perceiver.
+        heads: its attention heads.
+        blocks: its blocks.
+        mixers: token mixers before it.
+        mlp_ratio: inner width of its MLPs over ``width``.
+        rank: ranks that depend on the document.
+        bias_rank: ranks common to all documents.
+        scaling: number that multiplies ``B A x``; a power of two.
+        max_document_tokens: longest document that the released hypernetwork accepts, in tokens.
+        retention_weight: weight of the retention term; 0 trains without it.
+        learning_rate: peak rate.
+        warmup_steps: optimiser steps of linear rise.
+        decay_share: share of the run, at its end, over which the rate falls.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        target_modules: tuple[str, ...] = ("down_proj",),
+        width: int = 256,
+        heads: int = 4,
+        blocks: int = 3,
+        mixers: int = 1,
+        mlp_ratio: int = 3,
+        rank: int = 24,
+        bias_rank: int = 8,
+        scaling: float = 4.0,
+        max_document_tokens: int = 512,
+        retention_weight: float = 1.0,
+        learning_rate: float = 2e-3,
+        warmup_steps: int = 60,
+        decay_share: float = 0.4,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        # Held, not registered: the frozen base is no part of what is trained, saved or counted.
+        self._held: dict[str, Any] = {"base": BaseModel.load(Path(base))}
+        shapes = self.base_model.target_shapes(target_modules)
+        (d_in, d_out), *others = dict.fromkeys(shapes.values())
+        if others:
+            raise ValueError(
+                f"Target modules must be of one shape; {target_modules} are of {[(d_in, d_out), *others]}."
+            )
+        self._held["adapted"] = AdaptedModel(self.base_model, target_modules)
+        self.hypernetwork = PerceiverHypernetwork(
+            PerceiverConfig(
+                modules=tuple(shapes),
+                d_in=d_in,
+                d_out=d_out,
+                feature_layers=self.base_model.num_layers,
+                feature_size=self.base_model.hidden_size,
+                width=width,
+                heads=heads,
+                blocks=blocks,
+                mixers=mixers,
+                mlp_ratio=mlp_ratio,
+                rank=rank,
+                bias_rank=bias_rank,
+                scaling=scaling,
+            )
+        )
+        self.max_document_tokens = max_document_tokens
+        self.retention_weight = retention_weight
+        self.learning_rate = learning_rate
+        self.warmup_steps = warmup_steps
+        self.decay_share = decay_share
+
+    @property
+    def base_model(self) -> BaseModel:
+        """The frozen base model."""
+        base: BaseModel = self._held["base"]
+        return base
+
+    def generate(self, batch: ProfileBatch) -> dict[str, LoraTensors]:
+        """Adapter tensors for the batch's documents."""
+        features = self.base_model.encode(batch.document_ids, batch.document_mask)
+        return self.hypernetwork(features, batch.document_mask)
+
+    def logits(self, ids: Tensor, lora: Mapping[str, LoraTensors] | None) -> Tensor:
+        """Logits of rows under the adapters of their documents."""
+        adapted: AdaptedModel = self._held["adapted"]
+        everything = torch.ones_like(ids, dtype=torch.bool)  # causal and padded on the right: a mask changes nothing
+        return adapted.forward(ids, everything, lora, self.hypernetwork.config.scaling)
+
+    def training_step(self, batch: ProfileBatch, batch_index: int) -> Tensor:
+        """Reply loss under the adapters, and the retention term."""
+        lora = self.generate(batch)
+        loss = supervised_loss(self.logits(batch.row_ids, lora), batch.row_labels)
+        self.log("reply_loss", loss, prog_bar=True)
+        if self.retention_weight:
+            with torch.no_grad():
+                bare = self.logits(batch.retention_ids, None)
+            retention = retention_loss(self.logits(batch.retention_ids, lora), bare, batch.retention_labels)
+            self.log("retention_kl", retention, prog_bar=True)
+            loss = loss + self.retention_weight * retention
+        return loss
+
+    def validation_step(self, batch: ProfileBatch, batch_index: int) -> None:
+        """Exact answers about held-out people: under their own adapter, under a neighbour's, under the batch's mean."""
+        lora = self.generate(batch)
+        general = exact_rows(self.logits(batch.retention_ids, lora), batch.retention_labels)
+        self.log("exact/general", sum(general) / len(general), batch_size=len(general))
+        arms = {
+            "own": lora,
+            "other": {name: (a.roll(1, 0), b.roll(1, 0)) for name, (a, b) in lora.items()},
+        }
+        for arm, tensors in arms.items():
+            right = defaultdict(list)
+            for kind, exact in zip(
+                batch.kinds, exact_rows(self.logits(batch.row_ids, tensors), batch.row_labels), strict=True
+            ):
+                right[kind].append(exact)
+            for kind, hits in right.items():
+                self.log(f"exact/{arm}/{kind}", sum(hits) / len(hits), batch_size=len(hits))
+            hits = [hit for of_kind in right.values() for hit in of_kind]
+            self.log(f"exact/{arm}", sum(hits) / len(hits), batch_size=len(hits), prog_bar=arm == "own")
+
+    def configure_optimizers(self) -> Any:
+        """Muon for the matrices, AdamW for latents, head, scalers and norms; rise, plateau, fall."""
+        matrices = [p for name, p in self.hypernetwork.named_parameters() if p.ndim == 2 and name.endswith(".weight")]
+        taken = {id(p) for p in matrices}
+        others = [p for p in self.hypernetwork.parameters() if id(p) not in taken]
+        optimizer = MuonWithAdamW(matrices, others, lr=self.learning_rate, weight_decay=0.02)
+        factor = warmup_hold_decay(total=self.trainer.max_steps, warmup=self.warmup_steps, decay_share=self.decay_share)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
