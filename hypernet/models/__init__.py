@@ -6,5 +6,6 @@ wants gradients for; `SlotBank` runs it with adapters that stay resident, a diff
 
 from hypernet.models.base_model import BaseModel, Message
 from hypernet.models.functional import AdaptedModel, LoraTensors
+from hypernet.models.slot_bank import BASE_SLOT, RowAdapters, SlotBank
 
-__all__ = ["AdaptedModel", "BaseModel", "LoraTensors", "Message"]
+__all__ = ["BASE_SLOT", "AdaptedModel", "BaseModel", "LoraTensors", "Message", "RowAdapters", "SlotBank"]

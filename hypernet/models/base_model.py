@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.pytorch_utils import Conv1D
 
 from hypernet.errors import AdapterMismatch, CheckpointInvalid, CheckpointNotFound, InvalidRequest, PromptTooLong
+from hypernet.models.buckets import padded_length
 
 IDENTITY_FILES = (
     "config.json",
@@ -207,13 +208,14 @@ class BaseModel:
         Rows are padded on the right; padded positions hold zeros. The last layer and the output head are not run.
         Raises `PromptTooLong` beyond the model's context.
         """
-        if input_ids.shape[1] > self.max_context_tokens:
-            raise PromptTooLong(
-                f"The base model reads at most {self.max_context_tokens} tokens, {input_ids.shape[1]} came.",
-                limit=self.max_context_tokens,
-                count=input_ids.shape[1],
-            )
         require_right_padding(attention_mask)
+        longest = int(attention_mask.sum(1).max())
+        if longest > self.max_context_tokens:
+            raise PromptTooLong(
+                f"The base model reads at most {self.max_context_tokens} tokens, {longest} came.",
+                limit=self.max_context_tokens,
+                count=longest,
+            )
         states: list[Tensor] = []
         self._entering.states = states
         try:
@@ -225,6 +227,35 @@ class BaseModel:
         finally:
             self._entering.states = None
         return torch.where(attention_mask[None, :, :, None], torch.stack(states), 0.0)
+
+    def encode_each(self, sequences: Sequence[Sequence[int]]) -> list[Float[Tensor, "layers _ hidden"]]:
+        """What `encode` gives for each sequence of token ids, at its own length.
+
+        On a CPU the bits of each depend on nothing but its own tokens (and the machine and its number of threads): not
+        on the others, nor on their number. So the same document gives the same adapter whoever else is being served.
+        Raises `PromptTooLong`; `ValueError` for a sequence without tokens.
+        """
+        groups: dict[int, list[int]] = {}
+        for index, sequence in enumerate(sequences):
+            length = max(len(sequence), min(padded_length(len(sequence)), self.max_context_tokens))
+            groups.setdefault(length, []).append(index)
+        found: dict[int, Tensor] = {}
+        for length, members in groups.items():
+            ids, mask = self.pad([sequences[index] for index in members], length=length)
+            states = self.encode(ids, mask)
+            for row, index in enumerate(members):
+                found[index] = states[:, row, : len(sequences[index])]
+        return [found[index] for index in range(len(sequences))]
+
+    def pad(
+        self, sequences: Sequence[Sequence[int]], *, length: int
+    ) -> tuple[Int[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
+        """Token ids padded on the right to `length` tokens, and which of them are real."""
+        # Any token does: what stands to the right of a sequence does not reach it.
+        ids = [[*sequence, *[0] * (length - len(sequence))] for sequence in sequences]
+        counts = torch.tensor([len(sequence) for sequence in sequences], device=self.device)
+        mask = torch.arange(length, device=self.device) < counts[:, None]
+        return torch.tensor(ids, device=self.device), mask
 
     def close(self) -> None:
         """Detach from the module. Idempotent."""

@@ -1,5 +1,6 @@
 """A base model of a few thousand random weights: every code path at no cost, for tests, benchmarks and dry runs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from hypernet.adapters import Adapter, LoraPair, Provenance
 from hypernet.models.base_model import BaseModel
 
 CHAT_TEMPLATE = (
@@ -57,3 +59,37 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def random_adapter(
+    base: BaseModel,
+    *,
+    seed: int,
+    rank: int = 4,
+    target_modules: Sequence[str] = ("down_proj",),
+    scaling: float = 1.0,
+    strength: float = 0.5,
+) -> Adapter:
+    """A sound adapter for `base` with random values, another one for every seed.
+
+    `strength` is about how large its update of an activation is, measured in that activation's own size.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    modules = {}
+    for name, (d_in, d_out) in base.target_shapes(target_modules).items():
+        a = torch.randn(rank, d_in, generator=generator) / d_in**0.5
+        b = torch.randn(d_out, rank, generator=generator) * strength
+        modules[name] = LoraPair(a=a, b=b)
+    return Adapter(
+        modules=modules,
+        rank=rank,
+        scaling=scaling,
+        provenance=Provenance(
+            base_model=base.name,
+            base_model_digest=base.digest,
+            hypernetwork="random",
+            hypernetwork_digest="random",
+            document_digest=f"{seed}",
+            options={},
+        ),
+    )

@@ -58,6 +58,18 @@ def test_encode_refuses_more_than_the_context(base: BaseModel) -> None:
     assert (caught.value.limit, caught.value.count) == (256, 257)
 
 
+def test_encode_each_is_bit_identical_alone_and_in_any_company(base: BaseModel) -> None:
+    draw = torch.Generator().manual_seed(3)
+    sequences = [
+        torch.randint(5, 260, (int(length),), generator=draw).tolist()
+        for length in torch.randint(1, 257, (24,), generator=draw)
+    ]
+    together = base.encode_each(sequences)
+    for sequence, states in zip(sequences, together):
+        assert states.shape == (2, len(sequence), 16)
+        assert torch.equal(base.encode_each([sequence])[0], states)
+
+
 def test_encode_is_not_disturbed_by_other_threads(base: BaseModel) -> None:
     ids, mask = batch(rows=1)
     expected = base.encode(ids, mask)
