@@ -9,12 +9,12 @@ import lightning
 import torch
 from torch import Tensor
 
-from hypernet.hypernetworks import PerceiverConfig, PerceiverHypernetwork
+from hypernet.hypernetworks import PerceiverConfig, PerceiverHypernetwork, save_checkpoint
 from hypernet.models import AdaptedModel, BaseModel
 from hypernet.models.functional import LoraTensors
 from training.objectives import retention_loss, supervised_loss
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
-from training.profiles_data import IGNORED, ProfileBatch
+from training.profiles_data import IGNORED, ProfileBatch, ProfileData
 
 
 def exact_rows(logits: Tensor, labels: Tensor) -> list[bool]:
@@ -30,7 +30,7 @@ class PerceiverTraining(lightning.LightningModule):
     document.
 
     Args:
-        base: folder of the frozen base model.
+        base: folder of the frozen base model; a checkpoint's ``base``, whose parent folder names it.
         target_modules: names of the linear layers that adapters change.
         width: width of the Perceiver.
         heads: its attention heads.
@@ -66,9 +66,11 @@ class PerceiverTraining(lightning.LightningModule):
         decay_share: float = 0.4,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        # A path is no plain value, and a training checkpoint must load without unpickling anything.
+        self.save_hyperparameters(ignore=["base"])
         # Held, not registered: the frozen base is no part of what is trained, saved or counted.
-        self._held: dict[str, Any] = {"base": BaseModel.load(Path(base))}
+        folder = Path(base).resolve()
+        self._held: dict[str, Any] = {"base": BaseModel.load(folder, name=folder.parent.name)}
         shapes = self.base_model.target_shapes(target_modules)
         (d_in, d_out), *others = dict.fromkeys(shapes.values())
         if others:
@@ -93,6 +95,7 @@ class PerceiverTraining(lightning.LightningModule):
                 scaling=scaling,
             )
         )
+        self.target_modules = tuple(target_modules)
         self.max_document_tokens = max_document_tokens
         self.retention_weight = retention_weight
         self.learning_rate = learning_rate
@@ -158,3 +161,23 @@ class PerceiverTraining(lightning.LightningModule):
         factor = warmup_hold_decay(total=self.trainer.max_steps, warmup=self.warmup_steps, decay_share=self.decay_share)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def export(self, folder: Path, *, data: ProfileData, steps: int) -> None:
+        """Write the hypernetwork with its manifest, as ``hypernet.hypernetworks.load_checkpoint`` reads them."""
+        save_checkpoint(
+            self.hypernetwork,
+            folder,
+            target_modules=self.target_modules,
+            base_model=self.base_model.name,
+            base_model_digest=self.base_model.digest,
+            max_document_tokens=self.max_document_tokens,
+            training={
+                "steps": steps,
+                "documents_per_step": data.documents,
+                "questions_per_document": data.questions,
+                "facts_per_document": data.curriculum.last_facts,
+                "retention_weight": self.retention_weight,
+                "data": data.sources,
+                "seed": data.seed,
+            },
+        )

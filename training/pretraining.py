@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
-from training.pretraining_data import InterviewBatch, WeightedBatch
+from training.pretraining_data import InterviewBatch, PretrainingData, WeightedBatch
 
 
-def exact_replies(logits: Tensor, input_ids: Tensor, replies: list[tuple[int, int, int]]) -> list[bool]:
+def exact_replies(logits: Tensor, input_ids: Tensor, replies: Tensor) -> list[bool]:
     """Whether greedy decoding would give each reply to the letter.
 
     Every token of the reply is the arg-max given the true ones before it, which holds exactly when greedy decoding,
@@ -21,10 +21,10 @@ def exact_replies(logits: Tensor, input_ids: Tensor, replies: list[tuple[int, in
     Args:
         logits: ``batch tokens vocab``.
         input_ids: ``batch tokens``.
-        replies: row, first token and end of each reply.
+        replies: ``replies 3``: row, first token and end of each.
     """
     hits = logits[:, :-1].argmax(-1) == input_ids[:, 1:]
-    return [bool(hits[row, start - 1 : end - 1].all()) for row, start, end in replies]
+    return [bool(hits[row, start - 1 : end - 1].all()) for row, start, end in replies.tolist()]
 
 
 class BaseModelPretraining(lightning.LightningModule):
@@ -113,8 +113,10 @@ class BaseModelPretraining(lightning.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def export(self, folder: Path) -> None:
+    def export(self, folder: Path, *, data: PretrainingData, steps: int) -> None:
         """Write the model and its tokenizer so that ``AutoModelForCausalLM.from_pretrained(folder)`` loads them."""
-        self.model.generation_config.update(eos_token_id=1, pad_token_id=0)
+        self.model.generation_config.update(
+            eos_token_id=self.model.config.eos_token_id, pad_token_id=self.model.config.pad_token_id
+        )
         self.model.float().save_pretrained(folder)
-        self.trainer.datamodule.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
+        data.tokenizer.save_pretrained(folder)

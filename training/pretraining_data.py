@@ -43,12 +43,12 @@ class InterviewBatch(NamedTuple):
 
     Attributes:
         input_ids: int64, ``batch tokens``.
-        replies: row, first token and end of every reply to score.
+        replies: int64, ``replies 3``: row, first token and end of every reply to score.
         kinds: what each reply measures.
     """
 
     input_ids: Tensor
-    replies: list[tuple[int, int, int]]
+    replies: Tensor
     kinds: list[str]
 
 
@@ -174,7 +174,7 @@ def interview_batches(
         batches.append(
             InterviewBatch(
                 input_ids=pad_rows(part, encoder.pad_id),
-                replies=[(index, *reply) for index, row in enumerate(part) for reply in row.replies],
+                replies=torch.tensor([(index, *reply) for index, row in enumerate(part) for reply in row.replies]),
                 kinds=[kind for of_row in part_kinds for kind in of_row],
             )
         )

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from training.chat_format import ChatEncoder, Row, Turn
 from training.curriculum import Curriculum
 from training.pretraining_data import pad_rows, question_turns
-from training.real_conversation import data_folder, read_conversations
+from training.real_conversation import SOURCE, data_folder, read_conversations
 from training.world.documents import write_document
 from training.world.people import Person, make_person
 from training.world.questions import Question, ask_fact, ask_general, interview, small_talk
@@ -217,6 +217,11 @@ class ProfileData(lightning.LightningDataModule):
         self.encoder = ChatEncoder(self.tokenizer)
         folder = data_folder(self.data_dir) if self.real_conversation else None
         self.conversations = [] if folder is None else read_conversations(folder, held_out=False)
+
+    @property
+    def sources(self) -> list[str]:
+        """Data sets with their licences, for the manifest."""
+        return ["made-up world (this project, Apache-2.0)", *([SOURCE] if self.real_conversation else [])]
 
     def train_dataloader(self) -> DataLoader[ProfileBatch]:
         """Batches from the step that the trainer stands at."""

@@ -14,6 +14,9 @@ from training.chat_format import Turn
 HELD_OUT_SHARE = 8
 """One persona in this many is kept for evaluation."""
 
+SOURCE = "google-research-datasets/Synthetic-Persona-Chat (CC BY 4.0)"
+"""Where the conversations come from, and their licence."""
+
 _FILE = Path("synthetic_persona_chat/valid.csv")
 _SPEAKERS = {"User 1": "user", "User 2": "assistant"}
 
@@ -53,8 +56,7 @@ def read_conversations(data_dir: Path, *, held_out: bool) -> list[list[Turn]]:
     path = data_dir / _FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"Expected real conversation at {path}, found nothing. Get valid.csv from the repository "
-            "google-research-datasets/Synthetic-Persona-Chat (CC BY 4.0), or set "
+            f"Expected real conversation at {path}, found nothing. Get valid.csv from {SOURCE} on GitHub, or set "
             "`real_conversation: false` to train without it."
         )
     with path.open(newline="", encoding="utf-8") as file:

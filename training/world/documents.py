@@ -13,8 +13,8 @@ FORMS: tuple[Form, ...] = ("notes", "biography", "sheet")
 
 _FILLERS_FIRST = (
     "The mornings are quiet here.", "I do not talk much about it.", "It has been a long year.",
-    "Some things never change.", "There is more to say another time.", "I write this by the window.", "That is how it is.", "Rain fell all week.",
-    "Life goes on.", "I hope this is enough.",
+    "Some things never change.", "There is more to say another time.", "I write this by the window.",
+    "That is how it is.", "Rain fell all week.", "Life goes on.", "I hope this is enough.",
 )  # fmt: skip
 _FILLERS_THIRD = (
     "The mornings are quiet there.", "Few people know this.", "It has been a long year.", "Some things never change.",
