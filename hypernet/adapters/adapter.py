@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -58,7 +58,7 @@ class Adapter:
         numbers = sum(pair.a.numel() + pair.b.numel() for pair in self.modules.values())
         return len(self._canonical_header()) + 4 * numbers
 
-    def folded(self) -> Self:
+    def folded(self) -> "Adapter":
         """The same update of the weights with `scaling` 1.0, in float32: the scaling is multiplied into every B."""
         return replace(
             self,
@@ -80,7 +80,7 @@ class Adapter:
         return tensor_file.encode(tensors, metadata=self._metadata())
 
     @classmethod
-    def from_canonical_bytes(cls, data: bytes) -> Self:
+    def from_canonical_bytes(cls, data: bytes) -> "Adapter":
         """The adapter whose canonical bytes these are; `digest` is then the SHA-256 of `data`.
 
         Raises: `AdapterInvalid` for bytes that are corrupt, cut short, not finite, of wrong shapes, or merely not
@@ -111,7 +111,7 @@ class Adapter:
         return peft_folder.to_zip(self.peft_files())
 
     @classmethod
-    def load(cls, folder: Path | str, *, provenance: Provenance | None = None) -> Self:
+    def load(cls, folder: Path | str, *, provenance: Provenance | None = None) -> "Adapter":
         """Reads a PEFT folder, ours or another tool's, and returns it folded and validated.
 
         `provenance` is for another tool's folder, which has none: what the caller vouches for. Without it the base
@@ -131,7 +131,7 @@ class Adapter:
         return adapter.folded()
 
     @classmethod
-    def _from_file(cls, file: TensorFile, *, scaling: float, provenance: Provenance) -> Self:
+    def _from_file(cls, file: TensorFile, *, scaling: float, provenance: Provenance) -> "Adapter":
         pairs = peft_folder.pairs(file.tensors)
         # Checked before the values are made, so that a wrong shape is this project's error and not a type checker's.
         rank = check_pairs(pairs, scaling=scaling)

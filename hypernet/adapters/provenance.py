@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from hypernet.adapters.tensor_file import read_json_object
 from hypernet.errors import AdapterInvalid
@@ -45,7 +45,7 @@ class Provenance:
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str) -> "Provenance":
         """Reads what `to_json` wrote. Raises: `AdapterInvalid`."""
         fields = read_json_object(text.encode(errors="replace"), what="adapter's provenance")
         if fields.keys() != _FIELD_TYPES.keys() or any(type(fields[name]) is not _FIELD_TYPES[name] for name in fields):

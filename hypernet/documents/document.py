@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
 
 from hypernet.errors import DocumentEncodingError, EmptyDocument
 
@@ -29,7 +28,7 @@ class Document:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @classmethod
-    def from_text(cls, text: str, *, source: str = "text") -> Self:
+    def from_text(cls, text: str, *, source: str = "text") -> "Document":
         """A document from text that is already decoded.
 
         Raises: `DocumentEncodingError` for lone surrogates and NUL characters, `EmptyDocument` for blank text.
@@ -45,7 +44,7 @@ class Document:
         return cls(text=_normalised(text), source=source)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, source: str = "text") -> Self:
+    def from_bytes(cls, data: bytes, *, source: str = "text") -> "Document":
         """A document from UTF-8 bytes, with or without a byte order mark.
 
         Raises: `DocumentEncodingError` with the offset of the first bad byte, `EmptyDocument` for blank text.

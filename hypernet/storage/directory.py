@@ -45,7 +45,9 @@ class DirectoryStore:
         self._lock_timeout_s = lock_timeout_s
         self._closed = False
         with self._session():
-            (self._root / _LOCKS).mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Nobody else's to read; what is made inside it is behind it.
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self._root / _LOCKS).mkdir(exist_ok=True)
 
     def put(self, key: UserKey, adapter: Adapter, *, if_version: int | None = None) -> StoredAdapter:
         """As `AdapterStore.put`; waits at most `lock_timeout_s` for another writer, then raises `StoreUnavailable`."""
@@ -191,7 +193,7 @@ class DirectoryStore:
 
     def _make_folder(self, folder: Path) -> None:
         # Durable before there is a pointer, so that wherever there is one, the names on the way to it are too.
-        (folder / _OBJECTS).mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / _OBJECTS).mkdir(parents=True, exist_ok=True)
         for parent in (folder, folder.parent, self._root):
             sync_folder(parent)
 
@@ -246,5 +248,5 @@ def _try_lock(descriptor: int) -> bool:
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

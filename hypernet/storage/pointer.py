@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 from hypernet.adapters import Adapter
 from hypernet.errors import AdapterNotFound, PreconditionFailed, StoreCorrupt, VersionNotFound
@@ -49,7 +49,7 @@ class Pointer:
             raise VersionNotFound(f"No version {wanted}: this adapter has versions 1 to {len(self.versions)}.")
         return self.versions[wanted - 1]
 
-    def activated(self, version: int) -> Self:
+    def activated(self, version: int) -> "Pointer":
         """The pointer with another active version. Raises: `VersionNotFound`."""
         return replace(self, active=self.record(version).version)
 
@@ -69,7 +69,7 @@ class Pointer:
         return _canonical(content | {"checksum": _checksum(content)})
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes) -> "Pointer":
         """Reads what `to_bytes` wrote. Raises: `StoreCorrupt` if it is not exactly that."""
         try:
             content = json.loads(data)
