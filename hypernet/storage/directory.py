@@ -88,10 +88,12 @@ class DirectoryStore:
         """As `AdapterStore.versions`."""
         return self._pointer(key).all_stored()
 
-    def activate(self, key: UserKey, version: int) -> StoredAdapter:
+    def activate(self, key: UserKey, version: int, *, if_version: int | None = None) -> StoredAdapter:
         """As `AdapterStore.activate`."""
         with self._session(), self._locked(key):
-            pointer = existing(self._read_pointer(key)).activated(version)
+            pointer = existing(self._read_pointer(key))
+            check_version(pointer, if_version=if_version)
+            pointer = pointer.activated(version)
             self._write_pointer(self._folder(key), pointer)
             return pointer.stored()
 
@@ -107,10 +109,12 @@ class DirectoryStore:
                     found.append(name)
         return found
 
-    def delete(self, key: UserKey) -> None:
+    def delete(self, key: UserKey, *, if_version: int | None = None) -> None:
         """As `AdapterStore.delete`; also removes what a killed process left of this user."""
         folder = self._folder(key)
         with self._session(), self._locked(key):
+            if if_version is not None:
+                check_version(existing(self._read_pointer(key)), if_version=if_version)
             # Not parsed: a pointer that is corrupt can be deleted too.
             pointer = _read(folder / _POINTER)
             if pointer is not None:

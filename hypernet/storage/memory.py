@@ -52,11 +52,13 @@ class MemoryStore:
         """As `AdapterStore.versions`."""
         return self._pointer(key).all_stored()
 
-    def activate(self, key: UserKey, version: int) -> StoredAdapter:
+    def activate(self, key: UserKey, version: int, *, if_version: int | None = None) -> StoredAdapter:
         """As `AdapterStore.activate`, without durability."""
         with self._lock:
             self._check_open()
-            self._pointers[key] = existing(self._pointers.get(key)).activated(version)
+            pointer = existing(self._pointers.get(key))
+            check_version(pointer, if_version=if_version)
+            self._pointers[key] = pointer.activated(version)
             return self._pointers[key].stored()
 
     def users(self, scope: TenantScope, *, after: str | None = None, limit: int = 100) -> list[str]:
@@ -66,12 +68,12 @@ class MemoryStore:
             names = [key.user for key in self._pointers if key.scope == scope]
         return heapq.nsmallest(limit, (name for name in names if after is None or name > after))
 
-    def delete(self, key: UserKey) -> None:
+    def delete(self, key: UserKey, *, if_version: int | None = None) -> None:
         """As `AdapterStore.delete`."""
         with self._lock:
             self._check_open()
-            existing(self._pointers.pop(key, None))
-            del self._objects[key]
+            check_version(existing(self._pointers.get(key)), if_version=if_version)
+            del self._pointers[key], self._objects[key]
 
     def check(self) -> None:
         """As `AdapterStore.check`."""

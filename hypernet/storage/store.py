@@ -59,10 +59,10 @@ class AdapterStore(Protocol):
         """All versions, oldest first. Raises: `AdapterNotFound`."""
         ...
 
-    def activate(self, key: UserKey, version: int) -> StoredAdapter:
-        """Makes an existing version the active one; durable when it returns.
+    def activate(self, key: UserKey, version: int, *, if_version: int | None = None) -> StoredAdapter:
+        """Makes an existing version the active one; durable when it returns. `if_version` as in `put`.
 
-        Raises: `AdapterNotFound`, `VersionNotFound`.
+        Raises: `AdapterNotFound`, `VersionNotFound`, `PreconditionFailed`.
         """
         ...
 
@@ -70,8 +70,11 @@ class AdapterStore(Protocol):
         """Up to `limit` names of this tenant's users who have an adapter, in code point order, those after `after`."""
         ...
 
-    def delete(self, key: UserKey) -> None:
-        """Removes the user's adapter with all its versions. Raises: `AdapterNotFound`."""
+    def delete(self, key: UserKey, *, if_version: int | None = None) -> None:
+        """Removes the user's adapter with all its versions. `if_version` as in `put`.
+
+        Raises: `AdapterNotFound`, `PreconditionFailed`.
+        """
         ...
 
     def check(self) -> None:

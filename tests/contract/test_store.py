@@ -97,6 +97,23 @@ def test_store_if_version_lets_only_the_expected_write_through(store):
     assert store.head(ADA).digest == sample_adapter(1).digest
 
 
+def test_store_if_version_guards_activation_and_deletion_too(store):
+    store.put(ADA, sample_adapter(0))
+    store.put(ADA, sample_adapter(1))
+    for stale in (0, 1, 3):
+        with pytest.raises(PreconditionFailed):
+            store.activate(ADA, 1, if_version=stale)
+        with pytest.raises(PreconditionFailed):
+            store.delete(ADA, if_version=stale)
+    assert store.head(ADA).version == 2
+
+    assert store.activate(ADA, 1, if_version=2).version == 1
+    store.delete(ADA, if_version=1)
+    for call in (lambda: store.activate(ADA, 1, if_version=1), lambda: store.delete(ADA, if_version=1)):
+        with pytest.raises(AdapterNotFound):
+            call()
+
+
 def test_store_if_version_has_one_winner_among_many_writers(store):
     store.put(ADA, sample_adapter(0))
     barrier = threading.Barrier(8)
