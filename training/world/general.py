@@ -10,14 +10,14 @@ from training.world.tables import read_table
 FACTS: tuple[tuple[str, str], ...] = tuple(read_table("general").items())
 """(question, answer) pairs, the same for everybody."""
 
-_NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def sum_question(random: Random) -> tuple[str, str]:
     """An addition up to twelve, in words: a question and its answer."""
     total = random.randint(1, 12)
     first = random.randint(0, total)
-    return f"What is {_NUMBERS[first]} plus {_NUMBERS[total - first]}?", _NUMBERS[total]
+    return f"What is {NUMBERS[first]} plus {NUMBERS[total - first]}?", NUMBERS[total]
 
 
 def general_question(random: Random) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The Perceiver: zero start, independence of padding and neighbours, gradients everywhere, a checkpoint that vouches."""
+"""The Perceiver: zero start, independence of padding and neighbours, gradients everywhere; its checkpoint."""
 
 import json
 
@@ -168,7 +168,7 @@ def test_changed_weights_are_refused(tmp_path, damage):
 def test_manifest_that_is_none_is_refused(tmp_path, text):
     saved(tmp_path)
     (tmp_path / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(CheckpointInvalid, match="manifest|checkpoint of format"):
+    with pytest.raises(CheckpointInvalid, match=r"manifest|checkpoint of format"):
         load_checkpoint(tmp_path)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from training.world import values
 from training.world.attributes import ATTRIBUTES, BY_KEY, NAME
 from training.world.documents import FORMS, write_document
-from training.world.general import FACTS, sum_question
+from training.world.general import FACTS, NUMBERS, sum_question
 from training.world.manners import ENDINGS, MANNERS, OPENINGS, PLAIN, strip_manner
 from training.world.people import make_person
 from training.world.questions import DECLINE, ask_absent, ask_fact, interview, small_talk
@@ -133,7 +133,6 @@ def test_general_questions_are_all_different():
 
 @given(st.integers())
 def test_sum_is_right(seed):
-    numbers = "zero one two three four five six seven eight nine ten eleven twelve".split()
     question, answer = sum_question(Random(seed))
     first, second = question.removeprefix("What is ").removesuffix("?").split(" plus ")
-    assert numbers.index(first) + numbers.index(second) == numbers.index(answer)
+    assert NUMBERS.index(first) + NUMBERS.index(second) == NUMBERS.index(answer)
