@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from hypernet.adapters import Adapter
 from hypernet.durable_files import replace_file, sync_folder
-from hypernet.errors import StoreCorrupt, StoreUnavailable
+from hypernet.errors import AdapterNotFound, StoreCorrupt, StoreUnavailable
 from hypernet.storage.keys import TenantScope, UserKey, segment
 from hypernet.storage.objects import from_object, is_object, to_object
 from hypernet.storage.pointer import Pointer, appended, check_version, existing
@@ -91,9 +91,9 @@ class DirectoryStore:
     def activate(self, key: UserKey, version: int, *, if_version: int | None = None) -> StoredAdapter:
         """As `AdapterStore.activate`."""
         with self._session(), self._locked(key):
-            pointer = existing(self._read_pointer(key))
-            check_version(pointer, if_version=if_version)
-            pointer = pointer.activated(version)
+            present = existing(self._read_pointer(key))
+            check_version(present, if_version=if_version)
+            pointer = present.activated(version)
             self._write_pointer(self._folder(key), pointer)
             return pointer.stored()
 
@@ -110,21 +110,23 @@ class DirectoryStore:
         return found
 
     def delete(self, key: UserKey, *, if_version: int | None = None) -> None:
-        """As `AdapterStore.delete`; also removes what a killed process left of this user."""
+        """As `AdapterStore.delete`; also removes what a killed process left of this user.
+
+        Without `if_version` the pointer is not parsed, so an adapter that is corrupt can be deleted too.
+        """
         folder = self._folder(key)
         with self._session(), self._locked(key):
             if if_version is not None:
                 check_version(existing(self._read_pointer(key)), if_version=if_version)
-            # Not parsed: a pointer that is corrupt can be deleted too.
-            pointer = _read(folder / _POINTER)
-            if pointer is not None:
+            had_pointer = (folder / _POINTER).exists()
+            if had_pointer:
                 (folder / _POINTER).unlink()
                 sync_folder(folder)
             if folder.exists():
                 shutil.rmtree(folder)
                 sync_folder(folder.parent)
-            if pointer is None:
-                existing(None)
+            if not had_pointer:
+                raise AdapterNotFound()
 
     def check(self) -> None:
         """As `AdapterStore.check`: writes a nameless file and makes it durable."""
