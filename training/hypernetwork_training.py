@@ -14,15 +14,20 @@ from hypernet.models import AdaptedModel, BaseModel
 from hypernet.models.functional import LoraTensors
 from training.objectives import retention_loss, supervised_loss
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
-from training.profiles_data import IGNORED, ProfileBatch, ProfileData
+from training.profiles_data import IGNORED, PackedRows, ProfileBatch, ProfileData
 
 
-def exact_rows(logits: Tensor, labels: Tensor) -> list[bool]:
-    """For every row, whether greedy decoding would give all of its labelled tokens (see
-    ``pretraining.exact_replies``).
+def exact_conversations(logits: Tensor, rows: PackedRows) -> list[list[bool]]:
+    """For every conversation of every document, whether greedy decoding would give all of its labelled tokens.
+
+    See ``pretraining.exact_replies`` for why the arg-max given the true tokens decides it.
     """
-    wrong = (logits[:, :-1].argmax(-1) != labels[:, 1:]) & (labels[:, 1:] != IGNORED)
-    return [bool(right) for right in ~wrong.any(dim=1)]
+    labels = rows.labels[:, 1:]
+    wrong = (logits[:, :-1].argmax(-1) != labels) & (labels != IGNORED)
+    return [
+        [not bool(missed[of == number].any()) for number in range(int(of.max()) + 1)]
+        for missed, of in zip(wrong, rows.conversations[:, 1:], strict=True)
+    ]
 
 
 class PerceiverTraining(lightning.LightningModule):
@@ -113,44 +118,45 @@ class PerceiverTraining(lightning.LightningModule):
         features = self.base_model.encode(batch.document_ids, batch.document_mask)
         return self.hypernetwork(features, batch.document_mask)
 
-    def logits(self, ids: Tensor, lora: Mapping[str, LoraTensors] | None) -> Tensor:
-        """Logits of rows under the adapters of their documents."""
+    def logits(self, rows: PackedRows, lora: Mapping[str, LoraTensors] | None) -> Tensor:
+        """Logits of the packed conversations under the adapters of their documents."""
         adapted: AdaptedModel = self._held["adapted"]
-        everything = torch.ones_like(ids, dtype=torch.bool)  # causal and padded on the right: a mask changes nothing
-        return adapted.forward(ids, everything, lora, self.hypernetwork.config.scaling)
+        everything = torch.ones_like(rows.ids, dtype=torch.bool)  # causal and padded on the right: nothing to hide
+        scaling = self.hypernetwork.config.scaling
+        return adapted.forward(rows.ids, everything, lora, scaling, position_ids=rows.positions)
 
     def training_step(self, batch: ProfileBatch, batch_index: int) -> Tensor:
         """Reply loss under the adapters, and the retention term."""
         lora = self.generate(batch)
-        loss = supervised_loss(self.logits(batch.row_ids, lora), batch.row_labels)
+        loss = supervised_loss(self.logits(batch.rows, lora), batch.rows.labels)
         self.log("reply_loss", loss, prog_bar=True)
         if self.retention_weight:
             with torch.no_grad():
-                bare = self.logits(batch.retention_ids, None)
-            retention = retention_loss(self.logits(batch.retention_ids, lora), bare, batch.retention_labels)
+                bare = self.logits(batch.retention, None)
+            retention = retention_loss(self.logits(batch.retention, lora), bare, batch.retention.labels)
             self.log("retention_kl", retention, prog_bar=True)
             loss = loss + self.retention_weight * retention
         return loss
 
     def validation_step(self, batch: ProfileBatch, batch_index: int) -> None:
-        """Exact answers about held-out people: under their own adapter, under a neighbour's, under the batch's mean."""
+        """Exact answers about held-out people under their own adapter and a neighbour's, and to general questions."""
         lora = self.generate(batch)
-        general = exact_rows(self.logits(batch.retention_ids, lora), batch.retention_labels)
-        self.log("exact/general", sum(general) / len(general), batch_size=len(general))
-        arms = {
-            "own": lora,
-            "other": {name: (a.roll(1, 0), b.roll(1, 0)) for name, (a, b) in lora.items()},
-        }
-        for arm, tensors in arms.items():
-            right = defaultdict(list)
-            for kind, exact in zip(
-                batch.kinds, exact_rows(self.logits(batch.row_ids, tensors), batch.row_labels), strict=True
+        others = {name: (a.roll(1, 0), b.roll(1, 0)) for name, (a, b) in lora.items()}
+        general = exact_conversations(self.logits(batch.retention, lora), batch.retention)
+        self._log_share("exact/general", [exact for of_document in general for exact in of_document])
+        for arm, tensors in (("own", lora), ("other", others)):
+            hits: dict[str, list[bool]] = defaultdict(list)
+            for exact, kinds in zip(
+                exact_conversations(self.logits(batch.rows, tensors), batch.rows), batch.kinds, strict=True
             ):
-                right[kind].append(exact)
-            for kind, hits in right.items():
-                self.log(f"exact/{arm}/{kind}", sum(hits) / len(hits), batch_size=len(hits))
-            hits = [hit for of_kind in right.values() for hit in of_kind]
-            self.log(f"exact/{arm}", sum(hits) / len(hits), batch_size=len(hits), prog_bar=arm == "own")
+                for hit, kind in zip(exact, kinds, strict=True):
+                    hits[f"exact/{arm}/{kind}"].append(hit)
+                    hits[f"exact/{arm}"].append(hit)
+            for name, of_kind in hits.items():
+                self._log_share(name, of_kind)
+
+    def _log_share(self, name: str, hits: list[bool]) -> None:
+        self.log(name, sum(hits) / len(hits), batch_size=len(hits), prog_bar=name == "exact/own")
 
     def configure_optimizers(self) -> Any:
         """Muon for the matrices, AdamW for latents, head, scalers and norms; rise, plateau, fall."""

@@ -25,37 +25,60 @@ IGNORED = -100
 """Label of a token that is not scored; what ``cross_entropy`` skips."""
 
 
-class ProfileBatch(NamedTuple):
-    """Documents with rows that are answered under the adapter of the document they belong to.
+class PackedRows(NamedTuple):
+    """Several short conversations in one sequence a document, none of which sees another.
 
-    Row ``i`` of ``row_ids`` belongs to document ``i // (rows / documents)``; so for the retention rows.
+    Positions start again with every conversation, which is what transformers takes as the border between packed
+    sequences. Padding them one by one instead would nearly double the tokens.
+
+    Attributes:
+        ids: int64, ``documents tokens``; padded on the right.
+        positions: int64, ``documents tokens``.
+        labels: int64, ``documents tokens``: the reply tokens in place, ``IGNORED`` elsewhere.
+        conversations: int64, ``documents tokens``: which conversation of its document a token is part of.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    labels: Tensor
+    conversations: Tensor
+
+
+class ProfileBatch(NamedTuple):
+    """Documents, and what is asked under the adapter of each.
 
     Attributes:
         document_ids: int64, ``documents tokens``.
         document_mask: bool, ``documents tokens``.
-        row_ids: int64, ``rows tokens``: questions and replies, no document.
-        row_labels: int64, ``rows tokens``: the reply tokens in place, ``IGNORED`` elsewhere.
-        retention_ids: int64, ``rows tokens``: talk that has nothing to do with the person.
-        retention_labels: int64, ``rows tokens``: as above; where the bare model's distribution must be kept.
-        kinds: what each reply measures, in the order of the rows.
+        rows: questions and replies, no document.
+        retention: talk that has nothing to do with the person; the bare model's distribution must be kept there.
+        kinds: for every document, what each of its conversations in ``rows`` measures.
     """
 
     document_ids: Tensor
     document_mask: Tensor
-    row_ids: Tensor
-    row_labels: Tensor
-    retention_ids: Tensor
-    retention_labels: Tensor
-    kinds: list[str]
+    rows: PackedRows
+    retention: PackedRows
+    kinds: list[list[str]]
 
 
-def reply_labels(rows: Sequence[Row], like: Tensor) -> Tensor:
-    """Labels for ``rows`` padded as in ``like``: reply tokens, end token included, and ``IGNORED`` elsewhere."""
-    labels = torch.full_like(like, IGNORED)
-    for index, row in enumerate(rows):
-        for start, end in row.replies:
-            labels[index, start:end] = like[index, start:end]
-    return labels
+def pack(documents: Sequence[Sequence[Row]], pad_id: int) -> PackedRows:
+    """The conversations of every document, one after another in one sequence."""
+    length = max(sum(len(row.ids) for row in rows) for rows in documents)
+    ids = torch.full((len(documents), length), pad_id)
+    labels = torch.full_like(ids, IGNORED)
+    positions, conversations = torch.zeros_like(ids), torch.zeros_like(ids)
+    for document, rows in enumerate(documents):
+        at = 0
+        for number, row in enumerate(rows):
+            end = at + len(row.ids)
+            ids[document, at:end] = torch.tensor(row.ids)
+            positions[document, at:] = torch.arange(length - at)  # the padding after the last one goes on counting
+            conversations[document, at:] = number
+            for first, last in row.replies:
+                labels[document, at + first : at + last] = ids[document, at + first : at + last]
+            at = end
+    return PackedRows(ids=ids, positions=positions, labels=labels, conversations=conversations)
 
 
 class ProfileBatches(IterableDataset[ProfileBatch]):
@@ -95,16 +118,13 @@ class ProfileBatches(IterableDataset[ProfileBatch]):
         documents, rows, kinds, retention = [], [], [], []
         for _ in range(self._documents):
             person = make_person(random, fact_count=self._curriculum.draw(step, random), reserved=False)
-            documents.append([Turn(role="system", content=write_document(person, random))])
-            questions = self._interview(person, random)
+            documents.append(Turn(role="system", content=write_document(person, random)))
+            questions = interview(person, random, turns=self._questions)
             starts = range(0, self._questions - self._questions % turns, turns)
-            rows += [question_turns(questions[start : start + turns]) for start in starts]
-            kinds += [question.kind for question in questions]
-            retention += [self._unrelated(random) for _ in range(self._retention_rows)]
+            rows.append([question_turns(questions[start : start + turns]) for start in starts])
+            kinds.append([question.kind for question in questions])
+            retention.append([self._unrelated(random) for _ in range(self._retention_rows)])
         return make_batch(self._encoder, documents=documents, rows=rows, retention=retention, kinds=kinds)
-
-    def _interview(self, person: Person, random: Random) -> list[Question]:
-        return interview(person, random, turns=self._questions)
 
     def _unrelated(self, random: Random) -> list[Turn]:
         if not self._conversations or random.random() < 0.6:
@@ -121,24 +141,20 @@ class ProfileBatches(IterableDataset[ProfileBatch]):
 def make_batch(
     encoder: ChatEncoder,
     *,
-    documents: Sequence[Sequence[Turn]],
-    rows: Sequence[Sequence[Turn]],
-    retention: Sequence[Sequence[Turn]],
-    kinds: list[str],
+    documents: Sequence[Turn],
+    rows: Sequence[Sequence[Sequence[Turn]]],
+    retention: Sequence[Sequence[Sequence[Turn]]],
+    kinds: list[list[str]],
 ) -> ProfileBatch:
-    """Tokenise and pad one batch."""
-    document_rows, answer_rows, retention_rows = (encoder.rows(part) for part in (documents, rows, retention))
-    document_ids, row_ids, retention_ids = (
-        pad_rows(part, encoder.pad_id) for part in (document_rows, answer_rows, retention_rows)
-    )
+    """Tokenise, pad and pack one batch; ``rows`` and ``retention`` hold the conversations of each document."""
+    document_rows = encoder.rows([[document] for document in documents])
+    document_ids = pad_rows(document_rows, encoder.pad_id)
     lengths = torch.tensor([len(row.ids) for row in document_rows])
     return ProfileBatch(
         document_ids=document_ids,
         document_mask=torch.arange(document_ids.shape[1]) < lengths[:, None],
-        row_ids=row_ids,
-        row_labels=reply_labels(answer_rows, row_ids),
-        retention_ids=retention_ids,
-        retention_labels=reply_labels(retention_rows, retention_ids),
+        rows=pack([encoder.rows(conversations) for conversations in rows], encoder.pad_id),
+        retention=pack([encoder.rows(conversations) for conversations in retention], encoder.pad_id),
         kinds=kinds,
     )
 
@@ -146,18 +162,18 @@ def make_batch(
 def held_out_batches(
     encoder: ChatEncoder, *, people: int, facts: int, questions: int, seed: int, documents_per_batch: int = 32
 ) -> list[ProfileBatch]:
-    """People, values and names that training never draws; every row one question."""
+    """People, values and names that training never draws; every conversation one question."""
     random = Random(f"held out {seed} {facts}")
     batches = []
     for _ in range(0, people, documents_per_batch):
         documents, rows, kinds, retention = [], [], [], []
         for _ in range(documents_per_batch):
             person = make_person(random, fact_count=facts, reserved=True)
-            documents.append([Turn(role="system", content=write_document(person, random))])
+            documents.append(Turn(role="system", content=write_document(person, random)))
             asked = held_out_interview(person, random, questions=questions)
-            rows += [question_turns([question]) for question in asked]
-            kinds += [question.kind for question in asked]
-            retention.append(question_turns([ask_general(random)]))
+            rows.append([question_turns([question]) for question in asked])
+            kinds.append([question.kind for question in asked])
+            retention.append([question_turns([ask_general(random)])])
         batches.append(make_batch(encoder, documents=documents, rows=rows, retention=retention, kinds=kinds))
     return batches
 
