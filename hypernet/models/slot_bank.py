@@ -83,6 +83,13 @@ class RowAdapters:
             self._views[rows] = [(a[:rows], b[:rows]) for a, b in self._pairs]
         return self._views[rows]
 
+    def select(self, rows: Sequence[int]) -> Sequence[Pair] | None:
+        """A copy of the pairs of some rows, in that order; None when all of those are the base model's."""
+        if not any(self._adapted[row] for row in rows):
+            return None
+        index = torch.tensor(rows, device=self._bank.base.device)
+        return [(a[index], b[index]) for a, b in self._pairs]
+
 
 class SlotBank:
     """Room for `slots` adapters of at most `rank` in the base model's target linears, allocated once.

@@ -1,0 +1,56 @@
+"""Attention whose result for a row does not depend on where in the batch the row stands."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from hypernet.models.base_model import BaseModel
+
+ROW_ATTENTION = "hypernet_rows"
+"""Name under which transformers knows `row_attention`."""
+
+
+def row_attention(
+    module: nn.Module,
+    query: Float[Tensor, "rows heads queries width"],
+    key: Float[Tensor, "rows kv_heads keys width"],
+    value: Float[Tensor, "rows kv_heads keys value_width"],
+    attention_mask: Float[Tensor, "rows #heads queries keys"] | None,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Float[Tensor, "rows queries heads value_width"], None]:
+    """Scaled dot-product attention; for one query a row, under a mask to be added, by plain matrix products.
+
+    PyTorch's CPU kernel gives a row in a one-query batch other last bits on another thread, because its scratch memory
+    for one query is not aligned in every thread. Matrix products and softmax do not, in any batch size, for keys padded
+    with masked positions to a multiple of `KEY_TILE`, as long as what is masked is finite. Everything else goes to
+    PyTorch's kernel.
+    """
+    if query.shape[2] != 1 or attention_mask is None or attention_mask.dtype == torch.bool:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
+    rows, heads, _, width = query.shape
+    # Query heads that share a key head are queries of one product, so keys are never repeated.
+    grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], width)
+    scale = width**-0.5 if scaling is None else scaling
+    scores = torch.matmul(grouped, key.transpose(2, 3)).mul_(scale).add_(attention_mask)
+    mixed = torch.matmul(torch.softmax(scores, -1), value)
+    return mixed.reshape(rows, 1, heads, value.shape[3]), None
+
+
+def use_row_attention(base: BaseModel) -> Callable[[], None]:
+    """Make the base model attend by `row_attention`; returns what undoes it."""
+    AttentionInterface.register(ROW_ATTENTION, row_attention)
+    AttentionMaskInterface.register(ROW_ATTENTION, sdpa_mask)
+    before = base.module.config._attn_implementation
+    base.module.set_attn_implementation(ROW_ATTENTION)
+
+    def undo() -> None:
+        base.module.set_attn_implementation(before)
+
+    return undo
