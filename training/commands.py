@@ -53,7 +53,7 @@ def _print_table(result: "Evaluation") -> None:
     from training.evaluation.arms import ARMS
 
     table = Table(title=f"{result.checkpoint}, suite {result.suite}: share right, 95 % interval")
-    table.add_column("measure")
+    table.add_column("measure", no_wrap=True)
     for arm in ARMS:
         table.add_column(arm, justify="right")
     table.add_column("count", justify="right")
@@ -62,7 +62,10 @@ def _print_table(result: "Evaluation") -> None:
         cells = [result.share(name, arm) for arm in ARMS]
         prompt, adapter = result.share(name, "prompt"), result.share(name, "adapter")
         ratio = adapter.value / prompt.value if adapter and prompt and prompt.value else None
-        shown = [f"{m.value:.3f} ({m.low:.2f}-{m.high:.2f})" if m else "" for m in cells]
+        shown = [f"{m.value:.3f}\n[dim]{m.low:.2f}-{m.high:.2f}[/dim]" if m else "" for m in cells]
         count = next(m.count for m in cells if m)
         table.add_row(name, *shown, str(count), "" if ratio is None else f"{ratio:.3f}")
-    Console(width=140).print(table)
+    console = Console()
+    # Narrower than this, the figures would be cut off.
+    console.width = max(console.width, 96)
+    console.print(table)

@@ -57,6 +57,7 @@ def replies(generator: Generator, cases: Sequence[Case], adapters: Sequence[Adap
         max_rank=mean.rank if mean else generator.rank,
         target_modules=generator.target_modules,
         max_batch_rows=_ROWS,
+        max_waiting=_ROWS * max(len(case.questions) for case in cases),
     )
     try:
         for start in range(0, len(cases), _ROWS):

@@ -48,4 +48,6 @@ def share_of(hits: Sequence[bool], clusters: Sequence[int]) -> Share:
     effective = count / max(1.0, robust / binomial) if binomial else count
     centre = (value + _Z**2 / (2 * effective)) / (1 + _Z**2 / effective)
     half = _Z / (1 + _Z**2 / effective) * sqrt(value * (1 - value) / effective + _Z**2 / (4 * effective**2))
-    return Share(value=value, count=count, low=max(0.0, centre - half), high=min(1.0, centre + half))
+    # At 0 and 1 the ends meet the share up to rounding.
+    low, high = max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
+    return Share(value=value, count=count, low=low, high=high)
