@@ -97,7 +97,8 @@ class Adapter:
     def save(self, folder: Path | str) -> None:
         """Writes a PEFT folder that `PeftModel.from_pretrained` and vLLM load as it is; the whole folder or nothing.
 
-        An adapter that is already there is replaced. Raises: `Conflict` where the folder holds anything else.
+        An adapter that is already there is replaced. Raises: `Conflict` where the folder holds anything else, `OSError`
+        where it cannot be written.
         """
         peft_folder.write(Path(folder), self.peft_files())
 

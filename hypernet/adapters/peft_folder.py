@@ -145,15 +145,13 @@ def read(folder: Path) -> tuple[dict[str, Any], bytes]:
 
 def _read_file(path: Path, *, limit: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        if path.stat().st_size > limit:
+            raise AdapterInvalid(f"{path.name} is over {limit} bytes, more than any adapter needs.")
+        return path.read_bytes()
     except OSError as error:
         raise AdapterInvalid(
             f"An adapter folder must hold {CONFIG_NAME} and {WEIGHTS_NAME}; {path} cannot be read ({error.strerror})."
         ) from None
-    if len(data) > limit:
-        raise AdapterInvalid(f"{path.name} is over {limit} bytes.")
-    return data
 
 
 def write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -162,7 +160,7 @@ def write(folder: Path, files: Mapping[str, bytes]) -> None:
     They are written beside it and moved into place in one step, so a folder that is there is whole. An adapter already
     there is moved aside first; a crash just then leaves both, whole, under hidden names beside it.
 
-    Raises: `Conflict` where the folder holds anything but an adapter.
+    Raises: `Conflict` where the folder holds anything but an adapter, `OSError` where it cannot be written.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)

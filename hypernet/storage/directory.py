@@ -232,11 +232,11 @@ class DirectoryStore:
             return
         for path in folder.iterdir():
             name = unquote(path.name)
+            if segment(name) != path.name and (data := _read(path / _POINTER)) is not None:
+                # A long name's segment ends in a hash; the name itself is in the pointer.
+                name = Pointer.from_bytes(data).user
             if segment(name) == path.name:
                 yield name, path
-            elif (data := _read(path / _POINTER)) is not None:
-                # A long name's segment ends in a hash; the name itself is in the pointer.
-                yield Pointer.from_bytes(data).user, path
 
 
 def _object_path(folder: Path, digest: str) -> Path:

@@ -73,15 +73,14 @@ class Pointer:
         """Reads what `to_bytes` wrote. Raises: `StoreCorrupt` if it is not exactly that."""
         try:
             content = json.loads(data)
-            checksum = content.pop("checksum")
-            intact = checksum == _checksum(content) and content.pop("format") == _FORMAT
+            if content.pop("checksum") != _checksum(content) or content.pop("format") != _FORMAT:
+                raise ValueError
             records = tuple(VersionRecord(**record) for record in content.pop("versions"))
-            pointer = cls(versions=records, **content)
+            return cls(versions=records, **content)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise StoreCorrupt("A stored pointer cannot be read; restore it from a backup.") from None
-        if not intact:
-            raise StoreCorrupt("A stored pointer does not match its checksum; restore it from a backup.")
-        return pointer
+            raise StoreCorrupt(
+                "A stored pointer does not match its checksum, or is of another format; restore it from a backup."
+            ) from None
 
 
 def existing(pointer: Pointer | None) -> Pointer:

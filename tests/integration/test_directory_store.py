@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hypernet.errors import AdapterNotFound, HypernetError, StoreCorrupt, StoreUnavailable
-from hypernet.storage import DirectoryStore, TenantScope
+from hypernet.storage import DirectoryStore, TenantScope, objects
 from tests.samples import sample_adapter
 
 ACME = TenantScope("acme")
@@ -127,6 +127,18 @@ def test_directory_store_never_serves_rotten_bytes(store, tmp_path, bit):
         path.write_bytes(original)
 
     assert store.get(ADA)[1].digest == digest
+
+
+def test_directory_store_that_trusted_its_disk_would_serve_rotten_bytes(store, tmp_path, monkeypatch):
+    # The twin of the test above.
+    digest = store.put(ADA, sample_adapter()).digest
+    [object_file] = (tmp_path / "store").rglob("*.safetensors")
+    rotten = bytearray(object_file.read_bytes())
+    rotten[-2] ^= 1
+    object_file.write_bytes(rotten)
+    monkeypatch.setattr(objects, "is_object", lambda data, *, digest: True)
+
+    assert store.get(ADA)[1].digest != digest
 
 
 def test_directory_store_says_when_a_file_is_cut_or_missing(store, tmp_path):

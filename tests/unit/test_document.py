@@ -8,7 +8,16 @@ from hypernet.documents import Document
 from hypernet.errors import DocumentEncodingError, DocumentError, EmptyDocument
 
 
-@pytest.mark.parametrize("data", [b"I am Ada.\n", b"\xef\xbb\xbfI am Ada.\n", b"I am Ada.\r\n", b"I am Ada.\r"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"I am Ada.\n",
+        b"\xef\xbb\xbfI am Ada.\n",
+        b"\xef\xbb\xbf" * 2 + b"I am Ada.\n",
+        b"I am Ada.\r\n",
+        b"I am Ada.\r",
+    ],
+)
 def test_document_is_the_same_whatever_the_file_endings(data):
     document = Document.from_bytes(data)
 
@@ -20,6 +29,12 @@ def test_document_keeps_every_other_character():
     text = " \tZoë\u2028👩‍🚀 \n\n"
 
     assert Document.from_text(text).text == Document.from_bytes(text.encode()).text == text
+
+
+def test_document_is_checked_however_it_is_made():
+    assert Document(text="I am Ada.\r\n") == Document.from_bytes(b"I am Ada.\r\n")
+    with pytest.raises(EmptyDocument):
+        Document(text=" ")
 
 
 @pytest.mark.parametrize("data", [b"", b" \r\n\t", b"\xef\xbb\xbf", "\u2003\n".encode()])
