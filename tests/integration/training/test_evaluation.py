@@ -1,4 +1,4 @@
-"""The evaluation: every arm is what it says, every figure has its count and interval, the command prints what it promises."""
+"""The evaluation: every arm is what it says, every figure has its count, the command prints what it promises."""
 
 import json
 from dataclasses import replace
