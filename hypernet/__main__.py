@@ -1,0 +1,5 @@
+"""`python -m hypernet` is the `hypernet` program."""
+
+from hypernet.cli import main
+
+main()

@@ -1,0 +1,112 @@
+"""The program's own commands: their options and help. The work, and everything slow to import, is in their modules."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Checkpoint = Annotated[
+    str | None, typer.Option(help="Checkpoint to use.", show_default="HYPERNET_CHECKPOINT, else tiny")
+]
+StoreDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the adapter store.", show_default="HYPERNET_STORE_DIR, else ~/.local/share/hypernet"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+User = Annotated[str, typer.Argument(help="The user whose adapter it is.")]
+Version = Annotated[int | None, typer.Option(min=1, help="Version of the adapter.", show_default="the active one")]
+
+adapters = typer.Typer(name="adapters", help="List, show, export and delete stored adapters.", no_args_is_help=True)
+
+
+def generate(
+    document: Annotated[Path, typer.Argument(help="Text or Markdown file about someone; - reads standard input.")],
+    user: Annotated[str | None, typer.Option(help="Store the adapter for this user.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the adapter to this folder, in PEFT format.")] = None,
+    checkpoint: Checkpoint = None,
+    store_dir: StoreDir = None,
+    as_json: Json = False,
+) -> None:
+    """Make an adapter from a document about someone."""
+    from hypernet.cli.generating import generate_adapter
+    from hypernet.settings import read_settings
+
+    settings = read_settings(checkpoint=checkpoint, store_dir=store_dir)
+    generate_adapter(settings, document, user=user, out=out, as_json=as_json)
+
+
+def chat(
+    user: Annotated[str | None, typer.Option(help="Whose adapter to talk with.", show_default="the base model")] = None,
+    version: Version = None,
+    system: Annotated[str | None, typer.Option(help="Text of a system message before the conversation.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 128,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0 always takes the likeliest token.")] = 0.0,
+    checkpoint: Checkpoint = None,
+    store_dir: StoreDir = None,
+) -> None:
+    """Talk with the model as a user's adapter makes it. /quit ends; with piped input, each line is one turn."""
+    from hypernet.cli.chatting import talk
+    from hypernet.settings import read_settings
+
+    settings = read_settings(checkpoint=checkpoint, store_dir=store_dir)
+    talk(settings, user=user, version=version, system=system, max_tokens=max_tokens, temperature=temperature)
+
+
+def doctor(store_dir: StoreDir = None, as_json: Json = False) -> None:
+    """Say what is installed, which checkpoints are found and whether they match. Exits 1 if something is wrong."""
+    from hypernet.cli.examining import report
+    from hypernet.settings import read_settings
+
+    if not report(read_settings(store_dir=store_dir), as_json=as_json):
+        raise typer.Exit(1)
+
+
+@adapters.command("list")
+def list_adapters(store_dir: StoreDir = None, as_json: Json = False) -> None:
+    """List users and their active adapters."""
+    from hypernet.cli.stored import list_stored
+    from hypernet.settings import read_settings
+
+    list_stored(read_settings(store_dir=store_dir), as_json=as_json)
+
+
+@adapters.command("show")
+def show_adapter(user: User, store_dir: StoreDir = None, as_json: Json = False) -> None:
+    """Describe a user's adapter and its versions."""
+    from hypernet.cli.stored import show_stored
+    from hypernet.settings import read_settings
+
+    show_stored(read_settings(store_dir=store_dir), user, as_json=as_json)
+
+
+@adapters.command("export")
+def export_adapter(
+    user: User,
+    out: Annotated[Path, typer.Option(help="Folder to write in PEFT format, or a file name ending in .zip.")],
+    version: Version = None,
+    store_dir: StoreDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write a user's adapter as a PEFT folder or zip archive, which `PeftModel.from_pretrained` and vLLM load."""
+    from hypernet.cli.stored import export_stored
+    from hypernet.settings import read_settings
+
+    export_stored(read_settings(store_dir=store_dir), user, out, version=version, as_json=as_json)
+
+
+@adapters.command("delete")
+def delete_adapter(
+    user: User,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    store_dir: StoreDir = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a user's adapter with all its versions."""
+    from hypernet.cli.stored import delete_stored
+    from hypernet.settings import read_settings
+
+    def confirm(count: int) -> None:
+        if not yes:
+            typer.confirm(f"Delete {count} version{'s' if count > 1 else ''}?", abort=True, err=True)
+
+    delete_stored(read_settings(store_dir=store_dir), user, confirm=confirm, as_json=as_json)

@@ -1,0 +1,62 @@
+"""`hypernet generate`: a document into an adapter."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hypernet import checkpoints
+from hypernet.cli.local_store import local_store
+from hypernet.cli.output import print_fields, print_json, working
+from hypernet.documents import Document
+from hypernet.errors import InvalidRequest
+from hypernet.generators import Generator
+from hypernet.settings import Settings
+
+
+def generate_adapter(settings: Settings, document: Path, *, user: str | None, out: Path | None, as_json: bool) -> None:
+    """Makes the adapter, stores it for `user` or writes it to `out`, and prints what it is; raises `HypernetError`."""
+    if user is None and out is None:
+        raise InvalidRequest("Say where the adapter goes: --user NAME stores it, --out FOLDER writes it.")
+    # Read before the model is loaded: what is wrong with a document shows at once.
+    source = read_document(document)
+    with working(f"loading {settings.checkpoint}", quiet=as_json):
+        paths = checkpoints.find(settings.checkpoint, root=settings.checkpoints)
+        generator = Generator.from_checkpoint(paths, device=settings.device)
+    with working("generating", quiet=as_json):
+        generation = generator.generate(source)
+    adapter, timings = generation.adapter, generation.timings
+    report: dict[str, Any] = {
+        "digest": adapter.digest,
+        "rank": adapter.rank,
+        "size_bytes": adapter.size_bytes,
+        "document_tokens": generation.document_tokens,
+        "timings_ms": {
+            "encode": round(timings.encode_ms, 1),
+            "generate": round(timings.generate_ms, 1),
+            "serialise": round(timings.serialise_ms, 1),
+        },
+    }
+    if user is not None:
+        with local_store(settings) as (store, scope):
+            start = time.perf_counter()
+            stored = store.put(scope.user(user), adapter)
+            report["timings_ms"]["store"] = round((time.perf_counter() - start) * 1e3, 1)
+        report |= {"user": user, "version": stored.version}
+    if out is not None:
+        adapter.save(out)
+        report["folder"] = str(out)
+    if as_json:
+        print_json(report)
+        return
+    times = report.pop("timings_ms")
+    print_fields({**report, **{f"{stage} ms": value for stage, value in times.items()}})
+
+
+def read_document(path: Path) -> Document:
+    """The document in a file, or on standard input for `-`; raises `DocumentError`, `InvalidRequest`."""
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"Cannot read the document {path}: {error.strerror}.") from error
+    return Document.from_bytes(data, source="markdown" if path.suffix.lower() == ".md" else "text")
