@@ -1,0 +1,1 @@
+"""The service: a Ray Serve application that makes adapters, keeps them and chats with them, over REST."""

@@ -1,0 +1,94 @@
+"""What the adapter routes answer, as it appears in the OpenAPI document."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from hypernet.storage import StoredAdapter
+from serving.model_ids import ModelId
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class AdapterInfo(_Answer):
+    """A stored version of a user's adapter."""
+
+    user: str
+    model: str
+    """What to put into `model` of a chat request to be answered by this very version."""
+    version: int
+    """Counts up from 1 with every different adapter put for this user."""
+    active: bool
+    """Whether chat requests that name no version get this one."""
+    digest: str
+    """SHA-256 of the adapter's bytes, in hex: its identity everywhere."""
+    rank: int
+    size_bytes: int
+    created_at: datetime
+    base_model_digest: str
+    """Revision of the base model that it was made for."""
+    document_digest: str
+    """SHA-256 of the document that it was made from."""
+
+    @classmethod
+    def of(cls, stored: StoredAdapter, *, base: str) -> Self:
+        """The answer for `stored`, served beside the base model `base`."""
+        return cls(
+            user=stored.user,
+            model=str(ModelId(base=base, user=stored.user, version=stored.version)),
+            version=stored.version,
+            active=stored.active,
+            digest=stored.digest,
+            rank=stored.rank,
+            size_bytes=stored.size_bytes,
+            created_at=stored.created_at,
+            base_model_digest=stored.base_model_digest,
+            document_digest=stored.document_digest,
+        )
+
+
+class Timings(_Answer):
+    """Where the time went, in milliseconds."""
+
+    encode: float
+    """The base model reading the document, waiting for its turn included."""
+    generate: float
+    """The hypernetwork making the weights."""
+    serialise: float
+    """Turning them into the adapter's bytes."""
+    store: float
+    """Writing them durably."""
+    total: float
+    """From the request's whole body to this answer."""
+
+
+class AdapterWritten(AdapterInfo):
+    """The version that now answers for the user, and what it took to make it."""
+
+    document_tokens: int
+    timings_ms: Timings
+
+
+class VersionList(_Answer):
+    """Every stored version of a user's adapter, oldest first."""
+
+    user: str
+    versions: list[AdapterInfo]
+
+
+class DocumentBody(_Answer):
+    """The JSON form of a document; plain text or Markdown may be sent as the body itself."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True)
+
+    document: str
+    """The text to make the adapter from."""
+
+
+class Health(_Answer):
+    """Whether this replica works."""
+
+    status: str

@@ -1,0 +1,306 @@
+"""What the service does, without HTTP: documents into stored adapters, conversations into answers."""
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ParamSpec, Self, TypeVar
+
+from hypernet import checkpoints
+from hypernet.documents import Document
+from hypernet.engines import CompletionRequest, CompletionStream, Delta, Engine, InProcessEngine, Lease, Sampling
+from hypernet.errors import AdapterNotFound, EngineClosed, NotFound, NotResident
+from hypernet.generators import Generation, Generator
+from hypernet.settings import Settings
+from hypernet.storage import AdapterStore, DirectoryStore, StoredAdapter, TenantScope, UserKey
+from serving.chat_schema import ChatRequest
+from serving.model_ids import ModelId, parse_model_id
+from serving.preconditions import Preconditions, entity_tag
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+# Store calls wait for disks, not for cores.
+_STORE_THREADS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A stored adapter and what it took; times in milliseconds."""
+
+    stored: StoredAdapter
+    created: bool
+    """Whether the user had none before."""
+    generation: Generation
+    store_ms: float
+    total_ms: float
+
+
+class Answer:
+    """One answer in the making, its adapter pinned until `close`."""
+
+    def __init__(
+        self, *, model: str, fingerprint: str, adapter: str | None, stream: CompletionStream, lease: Lease | None
+    ) -> None:
+        self.id = "chatcmpl-" + uuid.uuid4().hex
+        self.created = int(time.time())
+        self.model = model
+        self.adapter = adapter
+        self.fingerprint = fingerprint
+        self._stream = stream
+        self._lease = lease
+        self._first: Delta | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the rendered conversation, in tokens."""
+        return self._stream.prompt_tokens
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens of the answer so far."""
+        return self._stream.completion_tokens
+
+    async def begin(self) -> None:
+        """Waits for the first delta, so that what fails before it can still be answered with a status of its own."""
+        self._first = await anext(aiter(self._stream), None)
+
+    async def deltas(self) -> AsyncIterator[Delta]:
+        """What the engine says, the first delta included; to be read once."""
+        if self._first is not None:
+            yield self._first
+        async for delta in self._stream:
+            yield delta
+
+    def close(self) -> None:
+        """Stops the answer if it goes on, and unpins its adapter. Idempotent."""
+        self._stream.cancel()
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
+
+
+class Service:
+    """The use cases over one generator, one engine and one store; held: `close` ends all three.
+
+    Methods are called on one event loop and never block it: generation runs on one thread, since it keeps the cores
+    busy by itself, store calls on a few others, answers on the engine's own.
+    """
+
+    def __init__(self, *, generator: Generator, engine: Engine, store: AdapterStore) -> None:
+        self.generator = generator
+        self.engine = engine
+        self.store = store
+        self._generating = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
+        self._storing = ThreadPoolExecutor(max_workers=_STORE_THREADS, thread_name_prefix="store")
+        self._fetching: dict[str, asyncio.Lock] = {}
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Loads what the settings name; raises `CheckpointError` or `StoreError` where that cannot be done."""
+        import torch
+
+        torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+        store = DirectoryStore(settings.store_dir)
+        store.check()
+        paths = checkpoints.find(settings.checkpoint, root=settings.checkpoints)
+        generator = Generator.from_checkpoint(paths, device=settings.device)
+        engine = InProcessEngine(
+            generator.base,
+            slots=settings.slots,
+            max_rank=generator.rank,
+            target_modules=generator.target_modules,
+            max_batch_rows=settings.max_batch_rows,
+        )
+        return cls(generator=generator, engine=engine, store=store)
+
+    @property
+    def base(self) -> str:
+        """The served name of the base model."""
+        return self.generator.name
+
+    def close(self) -> None:
+        """Ends the engine, the threads and the store. Idempotent."""
+        self.engine.close()
+        self._generating.shutdown(cancel_futures=True)
+        self._storing.shutdown(cancel_futures=True)
+        self.store.close()
+
+    def check_engine(self) -> None:
+        """Returns if the engine runs; raises `EngineClosed`."""
+        if not self.engine.health().alive:
+            raise EngineClosed("The engine has stopped.")
+
+    async def check(self) -> None:
+        """Returns if requests can be served; raises `EngineClosed` or `StoreUnavailable`."""
+        self.check_engine()
+        await self._on_store(self.store.check)
+
+    async def write(
+        self, scope: TenantScope, user: str, document: Document, *, preconditions: Preconditions
+    ) -> Written:
+        """Makes an adapter from `document` and stores it as the user's active version; durable when this returns.
+
+        Raises `InvalidName`, `DocumentTooLong`, `PreconditionFailed` and `StoreUnavailable`.
+        """
+        start = time.perf_counter()
+        key = scope.user(user)
+        current = await self._on_store(self._head_or_none, key)
+        preconditions.check_write(entity_tag(current) if current else None)
+        generation = await self._run(self._generating, self._generate, document)
+        generated = time.perf_counter()
+        # Only a caller who named the version it knows can lose a race; the others' last write stands.
+        expected = (current.version if current else 0) if preconditions.present else None
+        stored = await self._on_store(self.store.put, key, generation.adapter, if_version=expected)
+        end = time.perf_counter()
+        return Written(
+            stored=stored,
+            created=current is None,
+            generation=generation,
+            store_ms=(end - generated) * 1e3,
+            total_ms=(end - start) * 1e3,
+        )
+
+    async def head(self, scope: TenantScope, user: str) -> StoredAdapter:
+        """The user's active version; raises `AdapterNotFound`."""
+        return await self._on_store(self.store.head, scope.user(user))
+
+    async def content(self, scope: TenantScope, user: str, *, as_zip: bool) -> tuple[StoredAdapter, bytes]:
+        """The user's active version as a PEFT zip archive, or as its safetensors file; raises `AdapterNotFound`."""
+        return await self._on_store(self._content, scope.user(user), as_zip)
+
+    async def versions(self, scope: TenantScope, user: str) -> list[StoredAdapter]:
+        """All versions of the user's adapter, oldest first; raises `AdapterNotFound`."""
+        return await self._on_store(self.store.versions, scope.user(user))
+
+    async def activate(
+        self, scope: TenantScope, user: str, version: int, *, preconditions: Preconditions
+    ) -> StoredAdapter:
+        """Makes an older version the active one; raises `AdapterNotFound`, `VersionNotFound`, `PreconditionFailed`."""
+        key = scope.user(user)
+        expected = await self._expected(key, preconditions)
+        return await self._on_store(self.store.activate, key, version, if_version=expected)
+
+    async def delete(self, scope: TenantScope, user: str, *, preconditions: Preconditions) -> None:
+        """Removes the user's adapter, every version; raises `AdapterNotFound` and `PreconditionFailed`."""
+        key = scope.user(user)
+        expected = await self._expected(key, preconditions)
+        await self._on_store(self.store.delete, key, if_version=expected)
+
+    async def models(
+        self, scope: TenantScope, *, after: str | None, limit: int
+    ) -> tuple[list[tuple[ModelId, StoredAdapter | None]], bool]:
+        """One page of what this tenant may chat with, the base model first, and whether more follow."""
+        return await self._on_store(self._models, scope, after, limit)
+
+    async def chat(self, scope: TenantScope, request: ChatRequest) -> Answer:
+        """Begins an answer, with the very version that `request.model` means now, to its end.
+
+        Raises `NotFound` for another base model, `AdapterNotFound` for a user without adapter, `VersionNotFound`,
+        `PromptTooLong`, `EngineBusy` and `EngineClosed`. The caller closes the answer.
+        """
+        model = parse_model_id(request.model)
+        if model.base != self.base:
+            raise NotFound("No such model; GET /v1/models lists those there are.", param="model")
+        messages = [message.rendered() for message in request.messages]
+        prompt = await asyncio.to_thread(self.generator.base.render_chat, messages)
+        lease, digest = None, None
+        if model.user is not None:
+            lease, digest = await self._bring_in(scope.user(model.user), model.version)
+        try:
+            answer = self._complete(request.model, prompt, request.sampling(), lease=lease, digest=digest)
+        except BaseException:
+            if lease is not None:
+                lease.release()
+            raise
+        try:
+            await answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def _complete(
+        self, model: str, prompt: Sequence[int], sampling: Sampling, *, lease: Lease | None, digest: str | None
+    ) -> Answer:
+        stream = self.engine.complete(CompletionRequest(prompt_ids=tuple(prompt), adapter=digest, sampling=sampling))
+        fingerprint = digest or self.generator.base.digest
+        return Answer(model=model, fingerprint=fingerprint, adapter=digest, stream=stream, lease=lease)
+
+    async def _bring_in(self, key: UserKey, version: int | None) -> tuple[Lease, str]:
+        """The adapter of `key` in the engine and pinned there, read from the store only if it is not resident."""
+        stored = await self._on_store(self._lookup, key, version)
+        try:
+            return self.engine.lease(stored.digest), stored.digest
+        except NotResident:
+            pass
+        # One reader for each digest: a burst of requests for a cold adapter reads it once.
+        lock = self._fetching.setdefault(stored.digest, asyncio.Lock())
+        try:
+            async with lock:
+                while True:
+                    try:
+                        return self.engine.lease(stored.digest), stored.digest
+                    except NotResident:
+                        _, adapter = await self._on_store(self.store.get, key, version=stored.version)
+                        await self._on_store(self.engine.put, adapter)
+        finally:
+            if not lock.locked():
+                self._fetching.pop(stored.digest, None)
+
+    def _lookup(self, key: UserKey, version: int | None) -> StoredAdapter:
+        if version is None:
+            return self.store.head(key)
+        return self.store.get(key, version=version)[0]
+
+    def _generate(self, document: Document) -> Generation:
+        return self.generator.generate(document, encode=self.engine.encode)
+
+    def _content(self, key: UserKey, as_zip: bool) -> tuple[StoredAdapter, bytes]:
+        stored, adapter = self.store.get(key)
+        return stored, adapter.to_zip() if as_zip else adapter.canonical_bytes()
+
+    def _head_or_none(self, key: UserKey) -> StoredAdapter | None:
+        try:
+            return self.store.head(key)
+        except AdapterNotFound:
+            return None
+
+    async def _expected(self, key: UserKey, preconditions: Preconditions) -> int | None:
+        if not preconditions.present:
+            return None
+        current = await self._on_store(self._head_or_none, key)
+        preconditions.check_write(entity_tag(current) if current else None)
+        return current.version if current else 0
+
+    def _models(
+        self, scope: TenantScope, after: str | None, limit: int
+    ) -> tuple[list[tuple[ModelId, StoredAdapter | None]], bool]:
+        page: list[tuple[ModelId, StoredAdapter | None]] = []
+        user = None
+        if after is None:
+            page.append((ModelId(base=self.base), None))
+        else:
+            user = parse_model_id(after).user
+        users = self.store.users(scope, after=user, limit=limit + 1 - len(page))
+        more = len(page) + len(users) > limit
+        for name in users[: limit - len(page)]:
+            stored = self._head_or_none(scope.user(name))
+            if stored is not None:
+                page.append((ModelId(base=self.base, user=name), stored))
+        return page, more
+
+    async def _on_store(self, function: Callable[..., _Result], *args: Any, **kwargs: Any) -> _Result:
+        return await self._run(self._storing, function, *args, **kwargs)
+
+    async def _run(
+        self, pool: ThreadPoolExecutor, function: Callable[..., _Result], *args: Any, **kwargs: Any
+    ) -> _Result:
+        try:
+            future = pool.submit(function, *args, **kwargs)
+        except RuntimeError:
+            raise EngineClosed("The service is stopping.") from None
+        return await asyncio.wrap_future(future)
