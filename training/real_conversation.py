@@ -43,8 +43,8 @@ def data_folder(given: Path | None) -> Path:
 def read_conversations(data_dir: Path, *, held_out: bool) -> list[list[Turn]]:
     """Dialogues in which the assistant is the second speaker and its persona is the system turn.
 
-    A persona is in exactly one split, whatever dialogues it takes part in; a dialogue counts as held out if the
-    persona of either speaker is.
+    A persona is held out or not by its hash. A dialogue is held out if either speaker's persona is, so no held-out
+    persona takes part in any training dialogue.
 
     Args:
         data_dir: folder that holds ``synthetic_persona_chat/valid.csv``.
