@@ -1,10 +1,11 @@
 """What an engine is: adapters come in by value, are named by digest, and answer prompts as streams of tokens."""
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -70,23 +71,35 @@ class EngineHealth:
     slots_in_use: int
 
 
-class Lease(Protocol):
-    """Keeps one adapter in the engine until `release()`, which is idempotent; also a context manager."""
+class Lease:
+    """Keeps one adapter in an engine until `release()`; also a context manager."""
 
-    @property
-    def digest(self) -> str:
+    def __init__(self, digest: str, *, release: Callable[[str], None]) -> None:
+        self.digest = digest
         """Of the adapter that is kept."""
+        self._release = release
+        self._held = threading.Lock()
+        self._held.acquire()
 
     def release(self) -> None:
-        """Let go of the adapter."""
+        """Let go of the adapter. Idempotent, from any thread."""
+        # The lock says whether the adapter is still held; of many callers only one gets to open it.
+        try:
+            self._held.release()
+        except RuntimeError:
+            return
+        self._release(self.digest)
 
-    def __enter__(self) -> "Lease": ...
+    def __enter__(self) -> "Lease":
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.release()
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs the base model for many adapters at once. Every method may be called from any thread.
 

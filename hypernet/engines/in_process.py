@@ -6,14 +6,13 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from jaxtyping import Float
 from torch import Tensor
 
 from hypernet.adapters import Adapter
 from hypernet.engines.choosing import Chooser, choose
-from hypernet.engines.engine import CompletionRequest, EngineHealth
+from hypernet.engines.engine import CompletionRequest, EngineHealth, Lease
 from hypernet.engines.residency import Residency
 from hypernet.engines.row_batch import RowBatch
 from hypernet.engines.streams import CompletionStream, Delta, FinishReason
@@ -118,12 +117,12 @@ class InProcessEngine:
         with self._changed:
             return self._residency.resident()
 
-    def lease(self, digest: str) -> "InProcessLease":
+    def lease(self, digest: str) -> Lease:
         """See `Engine.lease`."""
         with self._changed:
             self._require_open()
             self._residency.pin(digest)
-        return InProcessLease(self, digest)
+        return Lease(digest, release=self._release)
 
     def encode(self, sequences: Sequence[Sequence[int]]) -> list[Float[Tensor, "layers _ hidden"]]:
         """See `Engine.encode`."""
@@ -386,34 +385,6 @@ class InProcessEngine:
             reading.result.set_exception(EngineClosed(_CLOSED))
         self._batch.close()
         self._bank.uninstall()
-
-
-class InProcessLease:
-    """See `Lease`."""
-
-    def __init__(self, engine: InProcessEngine, digest: str) -> None:
-        self._engine = engine
-        self._digest = digest
-        self._released = threading.Lock()
-
-    @property
-    def digest(self) -> str:
-        """Of the adapter that is kept."""
-        return self._digest
-
-    def release(self) -> None:
-        """Let go of the adapter. Idempotent."""
-        # The lock is taken once and never given back: only the first caller gets it.
-        if self._released.acquire(blocking=False):
-            self._engine._release(self._digest)
-
-    def __enter__(self) -> "InProcessLease":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 def _within(sequences: Sequence[Sequence[int]], *, budget: int) -> int:
