@@ -56,7 +56,7 @@ def _print_table(result: "Evaluation") -> None:
     table.add_column("measure", no_wrap=True)
     for arm in ARMS:
         table.add_column(arm, justify="right", no_wrap=True)
-    table.add_column("count", justify="right")
+    table.add_column("count", justify="right", no_wrap=True)
     table.add_column("of prompt", justify="right", no_wrap=True)
     for name in sorted({m.name for m in result.measures if "/attribute/" not in m.name}):
         cells = [result.share(name, arm) for arm in ARMS]
@@ -67,5 +67,5 @@ def _print_table(result: "Evaluation") -> None:
         table.add_row(name, *shown, str(count), "" if ratio is None else f"{ratio:.3f}")
     console = Console()
     # Narrower than this, the figures would be cut off.
-    console.width = max(console.width, 104)
+    console.width = max(console.width, 108)
     console.print(table)
