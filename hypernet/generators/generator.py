@@ -106,8 +106,8 @@ class Generator:
 
         Args:
             document: what to read; a string is taken as a document's text.
-            encode: runs the base model on the document; this generator's own by default. A service passes its engine's,
-                so that one thread uses the backbone.
+            encode: runs the base model on the document; the base model's own `encode_each` by default. A service passes
+                its engine's, so that one thread uses the backbone; the adapter is the same to the last bit.
 
         Raises:
             EmptyDocument: there is nothing to read.
@@ -118,12 +118,11 @@ class Generator:
             document = Document.from_text(document)
         ids = self.tokens(document)
         started = perf_counter()
-        (features,) = (encode or self._encode)([ids])
+        (features,) = (encode or self.base.encode_each)([ids])
         encoded = perf_counter()
         adapter = self._adapter(features, document)
         generated = perf_counter()
-        adapter.canonical_bytes()  # the identity: whoever stores or serves the adapter needs it
-        _ = adapter.digest
+        _ = adapter.digest  # kept by the adapter: whoever stores or serves it needs it
         serialised = perf_counter()
         timings = Timings(
             encode_ms=1e3 * (encoded - started),
@@ -147,14 +146,6 @@ class Generator:
     def close(self) -> None:
         """Let go of the base model."""
         self.base.close()
-
-    def _encode(self, documents: Sequence[Sequence[int]]) -> list[Float[Tensor, "layers tokens hidden"]]:
-        device = self.base.device
-        states = []
-        for ids in documents:
-            input_ids = torch.tensor([list(ids)], device=device)
-            states.append(self.base.encode(input_ids, torch.ones_like(input_ids, dtype=torch.bool))[:, 0])
-        return states
 
     @torch.inference_mode()
     def _adapter(self, features: Float[Tensor, "layers tokens hidden"], document: Document) -> Adapter:

@@ -6,6 +6,7 @@ import torch
 import hypernet
 from hypernet.adapters.validation import validate
 from hypernet.checkpoints import find
+from hypernet.engines import InProcessEngine
 from hypernet.errors import CheckpointInvalid, CheckpointMismatch, DocumentTooLong, EmptyDocument
 from hypernet.generators import Generator
 from hypernet.models import AdaptedModel
@@ -49,16 +50,17 @@ def test_adapter_says_where_it_comes_from(generator):
     assert provenance.document_digest == hypernet.Document.from_text(TEXT).digest
 
 
-def test_encoder_of_an_engine_gives_the_same_adapter(generator):
-    used = []
-
-    def encode(documents):
-        used.append(documents)
-        ids = torch.tensor([list(documents[0])])
-        return [generator.base.encode(ids, torch.ones_like(ids, dtype=torch.bool))[:, 0]]
-
-    assert generator.generate(TEXT, encode=encode).adapter.digest == generator.generate(TEXT).adapter.digest
-    assert used == [[generator.base.render_document(TEXT)]]
+def test_engine_that_encodes_gives_the_same_adapter(generator):
+    engine = InProcessEngine(
+        generator.base, slots=1, max_rank=generator.rank, target_modules=generator.target_modules, max_batch_rows=1
+    )
+    try:
+        for length in (3, 15, 40, 200):
+            text = (TEXT * 10)[:length]
+            served = generator.generate(text, encode=engine.encode).adapter
+            assert served.digest == generator.generate(text).adapter.digest
+    finally:
+        engine.close()
 
 
 def test_document_of_the_limit_is_accepted_and_one_token_more_is_not(generator):
