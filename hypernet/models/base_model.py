@@ -20,10 +20,13 @@ from hypernet.models.buckets import padded_length
 IDENTITY_FILES = (
     "config.json",
     "generation_config.json",
+    "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
 )
+# Tokens of one forward pass over documents: enough to keep any machine busy, little enough for its memory.
+_ENCODE_TOKENS = 8192
 REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -68,7 +71,8 @@ class BaseModel:
     def load(
         cls, folder: Path, *, name: str | None = None, device: str | torch.device = "cpu", dtype: Any = None
     ) -> "BaseModel":
-        """The base model saved in `folder` by `save_pretrained` of a model and its tokenizer. Safetensors only.
+        """The base model saved in `folder` by `save_pretrained` of a model and its tokenizer. Safetensors only, and no
+        code that the folder brings along is run.
 
         `dtype` None keeps the dtype of the files. Raises `CheckpointNotFound` for a missing folder and
         `CheckpointInvalid`, naming the file, for a missing or corrupt one.
@@ -76,7 +80,7 @@ class BaseModel:
         folder = Path(folder)
         digest = checkpoint_digest(folder)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 local_files_only=True,
@@ -241,10 +245,12 @@ class BaseModel:
             groups.setdefault(length, []).append(index)
         found: dict[int, Tensor] = {}
         for length, members in groups.items():
-            ids, mask = self.pad([sequences[index] for index in members], length=length)
-            states = self.encode(ids, mask)
-            for row, index in enumerate(members):
-                found[index] = states[:, row, : len(sequences[index])]
+            at_once = max(1, _ENCODE_TOKENS // length)
+            for start in range(0, len(members), at_once):
+                batch = members[start : start + at_once]
+                states = self.encode(*self.pad([sequences[index] for index in batch], length=length))
+                for row, index in enumerate(batch):
+                    found[index] = states[:, row, : len(sequences[index])]
         return [found[index] for index in range(len(sequences))]
 
     def pad(
@@ -286,7 +292,7 @@ def checkpoint_digest(folder: Path) -> str:
     for name in REQUIRED_FILES:
         if not (folder / name).is_file():
             raise CheckpointInvalid(f"The base model folder {folder} lacks {name}. Copy the checkpoint again.")
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     if not weights:
         raise CheckpointInvalid(f"The base model folder {folder} lacks model.safetensors. Copy the checkpoint again.")
     files = [*weights, *(folder / name for name in IDENTITY_FILES if (folder / name).is_file())]

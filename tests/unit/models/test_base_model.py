@@ -1,3 +1,5 @@
+import contextlib
+import json
 import threading
 from pathlib import Path
 
@@ -179,12 +181,45 @@ def test_load_names_a_missing_file(folder: Path, name: str) -> None:
         BaseModel.load(folder)
 
 
+def test_load_refuses_an_adapter_beside_the_weights(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointInvalid, match=r"adapter_config.json"):
+        BaseModel.load(folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_load_refuses_a_truncated_file(folder: Path, name: str) -> None:
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(CheckpointInvalid, match="cannot be read"):
         BaseModel.load(folder)
+
+
+def test_load_names_weights_whose_link_leads_nowhere(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(folder / "gone")
+    with pytest.raises(CheckpointInvalid, match=r"lacks model\.safetensors"):
+        BaseModel.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "names"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": "Own"}, {"AutoTokenizer": ["own.Own", "own.Own"]}),
+        ("config.json", {"model_type": "own"}, {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}),
+    ],
+)
+def test_load_runs_no_code_that_the_folder_brings(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, file: str, field: dict[str, str], names: dict[str, object]
+) -> None:
+    config = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(config | field | {"auto_map": names}))
+    (folder / "own.py").write_text(f"open({str(folder / 'trace')!r}, 'w').close()")
+    # transformers asks at the terminal whether to run it, unless it is told not to.
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with contextlib.suppress(CheckpointInvalid):
+        BaseModel.load(folder)
+    assert not (folder / "trace").exists()
 
 
 def test_load_refuses_weights_that_miss_a_tensor(folder: Path) -> None:
