@@ -79,14 +79,13 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return self.keys[:rows, :, : running.visible], self.values[:rows, :, : running.visible]
 
     def grow(self, positions: int) -> None:
-        """Make room for more positions, keeping what is there."""
-        if self.keys is None or self.values is None:
-            return
+        """Make room for more positions, keeping what is there; nothing happens where there is room."""
         for name in ("keys", "values"):
-            old: Tensor = getattr(self, name)
-            new = old.new_zeros(*old.shape[:2], positions, old.shape[3])
-            new[:, :, : old.shape[2]] = old
-            setattr(self, name, new)
+            old: Tensor | None = getattr(self, name)
+            if old is not None and old.shape[2] < positions:
+                new = old.new_zeros(*old.shape[:2], positions, old.shape[3])
+                new[:, :, : old.shape[2]] = old
+                setattr(self, name, new)
 
     def move(self, source: int, target: int, positions: int) -> None:
         """Copy the first `positions` positions of one row to another."""
@@ -149,10 +148,9 @@ class RowCache(Cache):
             lane.clear(row, positions)
 
     def _make_room(self, positions: int) -> None:
-        if positions <= self.positions:
-            return
         while self.positions < positions:
             self.positions = min(2 * self.positions, max(self.max_positions, positions))
+        # Every time, so that a pass that ran out of memory halfway leaves nothing to mend.
         for lane in self._lanes:
             lane.grow(self.positions)
 

@@ -292,6 +292,9 @@ def checkpoint_digest(folder: Path) -> str:
     for name in REQUIRED_FILES:
         if not (folder / name).is_file():
             raise CheckpointInvalid(f"The base model folder {folder} lacks {name}. Copy the checkpoint again.")
+    if (folder / "adapter_config.json").exists():
+        # transformers would apply it silently, and the digest would name another model than the one that runs.
+        raise CheckpointInvalid(f"{folder} holds an adapter_config.json; a base model's folder holds no adapter.")
     weights = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     if not weights:
         raise CheckpointInvalid(f"The base model folder {folder} lacks model.safetensors. Copy the checkpoint again.")
