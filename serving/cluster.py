@@ -26,6 +26,7 @@ APPLICATION = "hypernet"
 
 # Ray puts Unix sockets below its folder; their whole path may not be longer than about 100 characters.
 _MAX_TEMP_CHARACTERS = 40
+_START_ATTEMPTS = 2
 
 
 def bound_port(host: str, port: int) -> int:
@@ -82,22 +83,37 @@ class LocalCluster:
             from ray import serve
 
             cleanup.callback(ray.shutdown)
-            ray.init(
-                address="local",
-                num_cpus=self._settings.replicas + 1,
-                include_dashboard=False,
-                object_store_memory=self._settings.object_store_bytes,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(self.folder),
-            )
+            self._start_ray()
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
             serve.start(
                 http_options={"host": self._settings.host, "port": self._settings.port},
                 logging_config={"log_level": "ERROR", "enable_access_log": False},
             )
             self._cleanup = cleanup.pop_all()
+
+    def _start_ray(self) -> None:
+        import ray
+
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=self._settings.replicas + 1,
+                    include_dashboard=False,
+                    object_store_memory=self._settings.object_store_bytes,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=str(self.folder),
+                )
+            # Ray raises a bare Exception when its processes are not up within its own 30 s, as on a busy machine.
+            except Exception as error:
+                ray.shutdown()
+                if attempt == _START_ATTEMPTS:
+                    reason = next(iter(str(error).splitlines()), type(error).__name__)
+                    raise InternalError(f"Ray did not start, in {attempt} attempts: {reason} Try again.") from error
+            else:
+                return
 
     def stop(self) -> None:
         """Ends what `start` began. Idempotent."""

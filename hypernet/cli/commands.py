@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from hypernet.cli.output import working
+
 Checkpoint = Annotated[
     str | None, typer.Option(help="Checkpoint to use.", show_default="HYPERNET_CHECKPOINT, else tiny")
 ]
@@ -22,13 +24,16 @@ adapters = typer.Typer(name="adapters", help="List, show, export and delete stor
 def generate(
     document: Annotated[Path, typer.Argument(help="Text or Markdown file about someone; - reads standard input.")],
     user: Annotated[str | None, typer.Option(help="Store the adapter for this user.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the adapter to this folder, in PEFT format.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the adapter in PEFT format: a folder, or a file name ending in .zip.")
+    ] = None,
     checkpoint: Checkpoint = None,
     store_dir: StoreDir = None,
     as_json: Json = False,
 ) -> None:
     """Make an adapter from a document about someone."""
-    from hypernet.cli.generating import generate_adapter
+    with working("loading"):
+        from hypernet.cli.generating import generate_adapter
     from hypernet.settings import read_settings
 
     settings = read_settings(checkpoint=checkpoint, store_dir=store_dir)
@@ -45,7 +50,8 @@ def chat(
     store_dir: StoreDir = None,
 ) -> None:
     """Talk with the model as a user's adapter makes it. /quit ends; with piped input, each line is one turn."""
-    from hypernet.cli.chatting import talk
+    with working("loading"):
+        from hypernet.cli.chatting import talk
     from hypernet.settings import read_settings
 
     settings = read_settings(checkpoint=checkpoint, store_dir=store_dir)

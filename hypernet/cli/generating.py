@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from hypernet import checkpoints
+from hypernet.cli.exporting import write_adapter
 from hypernet.cli.local_store import local_store
 from hypernet.cli.output import print_fields, print_json, working
 from hypernet.documents import Document
 from hypernet.errors import InvalidRequest
 from hypernet.generators import Generator
 from hypernet.settings import Settings
+from hypernet.storage import TenantScope
 
 
 def generate_adapter(settings: Settings, document: Path, *, user: str | None, out: Path | None, as_json: bool) -> None:
     """Makes the adapter, stores it for `user` or writes it to `out`, and prints what it is; raises `HypernetError`."""
     if user is None and out is None:
         raise InvalidRequest("Say where the adapter goes: --user NAME stores it, --out FOLDER writes it.")
-    # Read before the model is loaded: what is wrong with a document shows at once.
+    # What is wrong with the name or the document shows before the model is loaded.
+    key = TenantScope(settings.tenant).user(user) if user is not None else None
     source = read_document(document)
     with working(f"loading {settings.checkpoint}", quiet=as_json):
         paths = checkpoints.find(settings.checkpoint, root=settings.checkpoints)
@@ -37,14 +40,14 @@ def generate_adapter(settings: Settings, document: Path, *, user: str | None, ou
             "serialise": round(timings.serialise_ms, 1),
         },
     }
-    if user is not None:
-        with local_store(settings) as (store, scope):
+    if key is not None:
+        with local_store(settings) as (store, _):
             start = time.perf_counter()
-            stored = store.put(scope.user(user), adapter)
+            stored = store.put(key, adapter)
             report["timings_ms"]["store"] = round((time.perf_counter() - start) * 1e3, 1)
         report |= {"user": user, "version": stored.version}
     if out is not None:
-        adapter.save(out)
+        write_adapter(adapter, out)
         report["folder"] = str(out)
     if as_json:
         print_json(report)

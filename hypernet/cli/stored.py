@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hypernet.cli.exporting import write_adapter
 from hypernet.cli.local_store import local_store
 from hypernet.cli.output import print_fields, print_json, print_table
-from hypernet.errors import InvalidRequest
 from hypernet.settings import Settings
 from hypernet.storage import StoredAdapter
 
@@ -61,13 +61,7 @@ def export_stored(settings: Settings, user: str, out: Path, *, version: int | No
     """Writes a user's adapter in PEFT format; raises `AdapterNotFound`, `VersionNotFound` and `InvalidRequest`."""
     with local_store(settings) as (store, scope):
         stored, adapter = store.get(scope.user(user), version=version)
-    try:
-        if out.suffix.lower() == ".zip":
-            out.write_bytes(adapter.to_zip())
-        else:
-            adapter.save(out)
-    except OSError as error:
-        raise InvalidRequest(f"Cannot write {out}: {error.strerror}.") from error
+    write_adapter(adapter, out)
     report = {"digest": stored.digest, "version": stored.version, "out": str(out)}
     if as_json:
         print_json(report)
