@@ -19,6 +19,13 @@ def default_store_dir() -> Path:
     return (Path(data_home) if data_home else Path.home() / ".local" / "share") / "hypernet"
 
 
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    # Where the platform can say which those are; elsewhere it is all of them.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 class Settings(BaseSettings):
     """The settings, from `HYPERNET_*` variables, then a YAML file, then the defaults here; the first one wins.
 

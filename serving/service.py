@@ -1,7 +1,6 @@
 """What the service does, without HTTP: documents into stored adapters, conversations into answers."""
 
 import asyncio
-import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +13,7 @@ from hypernet.documents import Document
 from hypernet.engines import CompletionRequest, CompletionStream, Delta, Engine, InProcessEngine, Lease, Sampling
 from hypernet.errors import AdapterNotFound, EngineClosed, NotFound, NotResident
 from hypernet.generators import Generation, Generator
-from hypernet.settings import Settings
+from hypernet.settings import Settings, usable_cores
 from hypernet.storage import AdapterStore, DirectoryStore, StoredAdapter, TenantScope, UserKey
 from serving.chat_schema import ChatRequest
 from serving.model_ids import ModelId, parse_model_id
@@ -103,7 +102,7 @@ class Service:
         """Loads what the settings name; raises `CheckpointError` or `StoreError` where that cannot be done."""
         import torch
 
-        torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(settings.threads or usable_cores())
         store = DirectoryStore(settings.store_dir)
         store.check()
         paths = checkpoints.find(settings.checkpoint, root=settings.checkpoints)
@@ -115,7 +114,9 @@ class Service:
             target_modules=generator.target_modules,
             max_batch_rows=settings.max_batch_rows,
         )
-        return cls(generator=generator, engine=engine, store=store)
+        service = cls(generator=generator, engine=engine, store=store)
+        service._warm_up()
+        return service
 
     @property
     def base(self) -> str:
@@ -222,6 +223,17 @@ class Service:
             answer.close()
             raise
         return answer
+
+    def _warm_up(self) -> None:
+        """Runs every stage once, so that no user waits for what libraries put off to their first call."""
+        adapter = self._generate(Document.from_text(".")).adapter
+        self.engine.put(adapter)
+        prompt = tuple(self.generator.base.render_chat([{"role": "user", "content": "."}]))
+        for digest in (None, adapter.digest):
+            request = CompletionRequest(prompt_ids=prompt, adapter=digest, sampling=Sampling(max_tokens=2))
+            for _ in self.engine.complete(request):
+                pass
+        self.engine.drop(adapter.digest)
 
     def _complete(
         self, model: str, prompt: Sequence[int], sampling: Sampling, *, lease: Lease | None, digest: str | None

@@ -13,7 +13,7 @@ from hypernet.cli.output import print_fields, print_json, print_table, working
 from hypernet.errors import HypernetError
 from hypernet.hypernetworks import read_manifest
 from hypernet.models.base_model import checkpoint_digest
-from hypernet.settings import Settings
+from hypernet.settings import Settings, usable_cores
 
 PACKAGES = (
     "hypernet",
@@ -83,7 +83,7 @@ def examine(settings: Settings) -> dict[str, Any]:
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "packages": packages,
         "checkpoints_root": str(root),
         "checkpoints": found,
