@@ -71,7 +71,8 @@ class Adapter:
     def canonical_bytes(self) -> bytes:
         """The `adapter_model.safetensors` of this adapter: folded, float32, keys as PEFT names them, provenance inside.
 
-        Equal adapters give equal bytes, whatever the machine, process or library version.
+        Equal adapters give equal bytes, whatever the machine, process or library version. Raises: `AdapterInvalid` for
+        so many modules that no reader would take the file.
         """
         tensors = {}
         for name, pair in self.folded().modules.items():

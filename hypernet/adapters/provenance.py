@@ -40,9 +40,12 @@ class Provenance:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        """The one JSON text for this provenance: keys sorted, ASCII."""
+        """The one JSON text for this provenance: keys sorted, ASCII. Raises: `AdapterInvalid` where JSON has none."""
         fields = {name: getattr(self, name) for name in _FIELD_TYPES} | {"options": dict(self.options)}
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        try:
+            return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError):
+            raise AdapterInvalid("The adapter's provenance must hold plain values as options.") from None
 
     @classmethod
     def from_json(cls, text: str) -> "Provenance":

@@ -46,7 +46,10 @@ def encode(tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> byt
 
 
 def canonical_header(shapes: Mapping[str, list[int]], *, metadata: Mapping[str, str]) -> bytes:
-    """What `encode` puts before the data of float32 tensors of these shapes: the length, then the padded header."""
+    """What `encode` puts before the data of float32 tensors of these shapes: the length, then the padded header.
+
+    Raises: `AdapterInvalid` for a header that `decode` would refuse as too long.
+    """
     entries: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     offset = 0
     for name in sorted(shapes):
@@ -55,6 +58,11 @@ def canonical_header(shapes: Mapping[str, list[int]], *, metadata: Mapping[str, 
         offset = end
     header = json.dumps(entries, ensure_ascii=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % _ALIGNMENT)
+    if len(header) > MAX_HEADER_BYTES:
+        raise AdapterInvalid(
+            f"The adapter's file would have a header of {len(header)} bytes for its {len(shapes)} tensors, at most "
+            f"{MAX_HEADER_BYTES} are allowed; change fewer modules."
+        )
     return len(header).to_bytes(_LENGTH_BYTES, "little") + header
 
 

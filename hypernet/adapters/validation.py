@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from hypernet.adapters.adapter import Adapter
 from hypernet.adapters.pair_checks import check_pairs
+from hypernet.adapters.provenance import Provenance
 from hypernet.errors import AdapterInvalid
 
 
@@ -11,10 +12,13 @@ def validate(adapter: Adapter, *, expected: Mapping[str, tuple[int, int]] | None
     """Returns if the adapter is sound, and fits `expected` where that is given.
 
     `expected` maps the full names of the base model's linear layers to `(d_in, d_out)`; an adapter may change fewer of
-    them. Raises: `AdapterInvalid`, naming the module and what is wrong with it.
+    them. Raises: `AdapterInvalid`, naming the module and what is wrong with it, or for a provenance that would not come
+    back from a file as it is.
     """
     pairs = {name: (pair.a, pair.b) for name, pair in adapter.modules.items()}
     check_pairs(pairs, rank=adapter.rank, scaling=adapter.scaling)
+    if Provenance.from_json(adapter.provenance.to_json()) != adapter.provenance:
+        raise AdapterInvalid("The adapter's provenance must hold text as the names of its options.")
     if expected is None:
         return
     for name, (a, b) in pairs.items():

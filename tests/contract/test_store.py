@@ -268,6 +268,20 @@ def test_store_puts_nothing_that_is_not_sound(store):
     assert len(store.versions(ADA)) == 1
 
 
+@pytest.mark.parametrize("options", [{"x": [1]}, {"x": (1, 2)}, {"x": float("nan")}, {"x": object()}, {1: 2}])
+def test_store_puts_nothing_that_it_could_not_give_back(store, options):
+    store.put(ADA, sample_adapter())
+    provenance = sample_provenance(options={})
+    # Behind the back of the type checker, which runs in tests only.
+    object.__setattr__(provenance, "options", options)
+
+    with pytest.raises(AdapterInvalid, match="provenance"):
+        store.put(ADA, sample_adapter(1, provenance=provenance))
+    with pytest.raises(AdapterInvalid, match="format 2"):
+        store.put(ADA, sample_adapter(1, provenance=sample_provenance(format_version=2)))
+    assert store.get(ADA)[1].digest == sample_adapter().digest
+
+
 def test_store_keeps_no_hold_of_the_tensors_it_was_given(store):
     adapter = sample_adapter()
     digest = store.put(ADA, adapter).digest

@@ -166,6 +166,18 @@ def test_adapter_module_names_that_are_none_are_refused(name):
         validate(sample_adapter(modules=(name,)))
 
 
+def test_adapter_of_more_modules_than_a_reader_takes_is_refused_when_it_is_written():
+    # As of a mixture of experts: 48 layers of 128.
+    names = [f"model.layers.{layer}.mlp.experts.{expert}.down_proj" for layer in range(48) for expert in range(128)]
+    pair = LoraPair(a=torch.ones(1, 2), b=torch.ones(2, 1))
+    few = Adapter(modules=dict.fromkeys(names[:1000], pair), rank=1, scaling=1.0, provenance=sample_provenance())
+    many = Adapter(modules=dict.fromkeys(names, pair), rank=1, scaling=1.0, provenance=sample_provenance())
+
+    assert Adapter.from_canonical_bytes(few.canonical_bytes()).digest == few.digest
+    with pytest.raises(AdapterInvalid, match="fewer modules"):
+        many.canonical_bytes()
+
+
 def test_adapter_without_modules_is_refused():
     with pytest.raises(AdapterInvalid, match="empty"):
         validate(sample_adapter(modules=()))
