@@ -45,9 +45,12 @@ class DirectoryStore:
         self._lock_timeout_s = lock_timeout_s
         self._closed = False
         with self._session():
+            made = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
             # Nobody else's to read; what is made inside it is behind it.
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
             (self._root / _LOCKS).mkdir(exist_ok=True)
+            for folder in (self._root, *(folder.parent for folder in made)):
+                sync_folder(folder)
 
     def put(self, key: UserKey, adapter: Adapter, *, if_version: int | None = None) -> StoredAdapter:
         """As `AdapterStore.put`; waits at most `lock_timeout_s` for another writer, then raises `StoreUnavailable`."""
@@ -62,6 +65,9 @@ class DirectoryStore:
             if pointer is None or pointer.record().digest != digest:
                 pointer = appended(pointer, key=key, adapter=adapter, digest=digest, size_bytes=len(data))
                 self._write_pointer(folder, pointer)
+            else:
+                # Whoever wrote it may have died, or been told of a failure, before its name was durable.
+                sync_folder(folder)
             self._sweep(folder, pointer)
             return pointer.stored()
 
@@ -231,6 +237,8 @@ class DirectoryStore:
         if not folder.is_dir():
             return
         for path in folder.iterdir():
+            if not path.name.isascii():  # somebody else's, and perhaps not even text
+                continue
             name = unquote(path.name)
             if segment(name) != path.name and (data := _read(path / _POINTER)) is not None:
                 # A long name's segment ends in a hash; the name itself is in the pointer.

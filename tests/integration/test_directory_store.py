@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from hypernet.durable_files import sync_folder
 from hypernet.errors import AdapterNotFound, HypernetError, StoreCorrupt, StoreUnavailable
-from hypernet.storage import DirectoryStore, TenantScope, objects
+from hypernet.storage import DirectoryStore, TenantScope, directory, objects
 from tests.samples import sample_adapter
 
 ACME = TenantScope("acme")
@@ -112,6 +113,34 @@ def test_directory_store_makes_everything_durable_before_what_refers_to_it(store
     write = ["sync object", "name object", "sync acme/ada/objects", "sync pointer", "name pointer", "sync acme/ada"]
     assert first == ["sync acme/ada", "sync acme", "sync .", *write]
     assert journal.events[len(first) :] == write
+
+
+def test_directory_store_put_again_makes_durable_what_an_earlier_put_left_undone(store, tmp_path, monkeypatch):
+    store.put(ADA, sample_adapter(0))
+    folder = tmp_path / "store" / ADA.prefix
+
+    def failing(path: Path) -> None:
+        if path == folder:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync_folder(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "sync_folder", failing)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                store.put(ADA, sample_adapter(1))
+    journal = Journal(monkeypatch, tmp_path / "store")
+
+    assert store.put(ADA, sample_adapter(1)).version == 2
+    assert journal.events[-1] == "sync acme/ada"
+
+
+def test_directory_store_makes_its_own_folder_durable(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(directory, "sync_folder", synced.append)
+    DirectoryStore(tmp_path / "data" / "store")
+
+    assert set(synced) == {tmp_path, tmp_path / "data", tmp_path / "data" / "store"}
 
 
 @pytest.mark.parametrize("bit", range(0, 4000, 97))
@@ -264,6 +293,7 @@ def test_directory_store_lists_only_what_is_its_own(store, tmp_path):
     (tenant / "lost+found").mkdir()
     (tenant / ".DS_Store").write_text("")
     (tenant / "grace").mkdir()
+    (tenant / os.fsdecode(b"\xff")).mkdir()
 
     assert store.users(ACME) == ["ada"]
 
