@@ -12,7 +12,7 @@ from torch import Tensor
 from hypernet.adapters import Adapter, LoraPair, Provenance
 from hypernet.checkpoints import CheckpointPaths, find
 from hypernet.documents import Document
-from hypernet.errors import CheckpointMismatch, DocumentTooLong
+from hypernet.errors import CheckpointInvalid, CheckpointMismatch, DocumentTooLong
 from hypernet.hypernetworks import Manifest, PerceiverHypernetwork, load_checkpoint
 from hypernet.models import BaseModel
 
@@ -56,12 +56,19 @@ class Generator:
 
         Raises:
             CheckpointMismatch: the hypernetwork was trained for another base model, or for another revision of it.
+            CheckpointInvalid: it was, but its manifest names other modules or sizes than that base model has.
         """
         if manifest.base_model_digest != base.digest:
             raise CheckpointMismatch(
                 f"The hypernetwork {name!r} was trained for the base model {manifest.base_model} with digest "
                 f"{manifest.base_model_digest[:16]}…, but the base model found has {base.digest[:16]}…. Use the two "
                 "that were released together, or train a hypernetwork for this base model."
+            )
+        config = hypernetwork.config
+        if dict.fromkeys(config.modules, (config.d_in, config.d_out)) != base.target_shapes(manifest.target_modules):
+            raise CheckpointInvalid(
+                f"The manifest of the hypernetwork {name!r} names other modules, or other sizes, than its base model "
+                "has. Copy the checkpoint again."
             )
         self.base = base
         self.hypernetwork = hypernetwork

@@ -20,6 +20,16 @@ FORMAT_VERSION = 1
 ARCHITECTURE = "perceiver"
 WEIGHTS_FILE, MANIFEST_FILE = "hypernetwork.safetensors", "manifest.json"
 
+_FIELD_TYPES: Mapping[str, type] = {
+    "config": dict,
+    "target_modules": list,
+    "base_model": str,
+    "base_model_digest": str,
+    "max_document_tokens": int,
+    "weights_digest": str,
+    "training": dict,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
@@ -73,6 +83,9 @@ class Manifest:
                 f"{version!r}. Use a release of this project that knows it."
             )
         given = {name: values[name] for name in (f.name for f in fields(cls))}
+        for name, kind in _FIELD_TYPES.items():
+            if type(given[name]) is not kind:
+                raise TypeError(f"{name} must be {kind.__name__}, not {type(given[name]).__name__}")
         given["config"] = PerceiverConfig(**given["config"] | {"modules": tuple(given["config"]["modules"])})
         return cls(**given | {"target_modules": tuple(given["target_modules"])})
 
@@ -121,7 +134,7 @@ def read_manifest(folder: Path) -> Manifest:
     content = _read(folder, MANIFEST_FILE)
     try:
         return Manifest.from_dict(json.loads(content))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointInvalid(
             f"The manifest in {folder} cannot be read ({type(error).__name__}: {error}). Copy the checkpoint again."
         ) from error
@@ -142,10 +155,11 @@ def load_checkpoint(folder: Path, *, device: str | torch.device = "cpu") -> tupl
             f"{folder / WEIGHTS_FILE} has SHA-256 {found[:16]}…, its manifest says {manifest.weights_digest[:16]}…. "
             "Copy the checkpoint again."
         )
-    hypernetwork = PerceiverHypernetwork(manifest.config)
     try:
+        hypernetwork = PerceiverHypernetwork(manifest.config)
         hypernetwork.load_state_dict(parse_safetensors(weights))
-    except (RuntimeError, safetensors.SafetensorError) as error:
+    # Sizes that no module has, or that no machine has room for, are as wrong as those that the weights do not have.
+    except (RuntimeError, ValueError, TypeError, safetensors.SafetensorError) as error:
         raise CheckpointInvalid(f"{folder / WEIGHTS_FILE} does not fit its manifest: {error}") from error
     for name, parameter in hypernetwork.named_parameters():
         if not torch.isfinite(parameter).all():
@@ -158,3 +172,5 @@ def _read(folder: Path, name: str) -> bytes:
         return (folder / name).read_bytes()
     except FileNotFoundError:
         raise CheckpointInvalid(f"The hypernetwork folder {folder} lacks {name}. Copy the checkpoint again.") from None
+    except OSError as error:
+        raise CheckpointInvalid(f"{folder / name} cannot be read ({error.strerror}). Copy it again.") from None

@@ -1,5 +1,6 @@
 """The Perceiver hypernetwork: the hidden states of a document in, one LoRA pair for every target module out."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,13 @@ class PerceiverConfig:
     rank: int = 24
     bias_rank: int = 8
     scaling: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for sizes that make no Perceiver."""
+        if self.heads < 1 or self.width < 1 or self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, it is {self.width} for {self.heads} heads")
+        if not 0 < self.scaling < math.inf:
+            raise ValueError(f"scaling must be a positive number, it is {self.scaling}")
 
     @property
     def total_rank(self) -> int:

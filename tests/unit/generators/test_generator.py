@@ -1,5 +1,7 @@
 """The generator: the same adapter for the same document, limits that are said, parts that must belong together."""
 
+import json
+
 import pytest
 import torch
 
@@ -109,6 +111,33 @@ def test_hypernetwork_for_another_base_model_is_refused(tmp_path):
     (two / "perceiver").rename(one / "perceiver")
     with pytest.raises(CheckpointMismatch, match="trained for the base model two"):
         hypernet.load("one", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_document_tokens": "400"},
+        {"weights_digest": 3},
+        {"target_modules": "down_proj"},
+        {"training": None},
+        {"target_modules": ["up_proj"]},
+        {"config": {"modules": ["model.layers.0.mlp.down_proj", "elsewhere.down_proj"]}},
+        {"config": {"rank": "4"}},
+        {"config": {"width": 0}},
+        {"config": {"width": 10**9}},
+        {"config": {"heads": 5}},
+        {"config": {"scaling": "4"}},
+        {"config": {"scaling": float("nan")}},
+    ],
+    ids=str,
+)
+def test_manifest_that_was_changed_by_hand_is_refused(tmp_path, change):
+    path = write_checkpoint(tmp_path) / "perceiver" / "manifest.json"
+    values = json.loads(path.read_text())
+    config = {"config": values["config"] | change.get("config", {})}
+    path.write_text(json.dumps(values | change | config))
+    with pytest.raises(CheckpointInvalid):
+        Generator.from_checkpoint(find(NAME, root=tmp_path))
 
 
 @pytest.mark.parametrize(
