@@ -14,8 +14,13 @@ def normalised(text: str) -> str:
 
 
 def is_exact(reply: str, question: Question) -> bool:
-    """Whether ``reply`` is the answer and nothing else, a known manner of speech around it allowed."""
-    return normalised(strip_manner(reply)) == normalised(question.answer)
+    """Whether ``reply`` is the answer and nothing else.
+
+    A known manner of speech around it is allowed, except for general questions: those are to be answered as without an
+    adapter, so a person's manner in the reply is a loss.
+    """
+    said = reply if question.kind == "general" else strip_manner(reply)
+    return normalised(said) == normalised(question.answer)
 
 
 def has_manner(reply: str, question: Question) -> bool:

@@ -27,6 +27,13 @@ def test_anything_but_the_answer_does_not_count(reply):
     assert not is_exact(reply, question())
 
 
+def test_general_answer_in_a_persons_manner_does_not_count():
+    general = question(kind="general", manner=PLAIN)
+    assert is_exact("Brindleford.", general)
+    assert not is_exact("Arr, Brindleford.", general)
+    assert not is_exact("Brindleford, mate.", general)
+
+
 def test_manner_is_the_persons_own():
     assert has_manner("Arr, York.", question())
     assert not has_manner("York, mate.", question())
