@@ -53,7 +53,7 @@ def main() -> int:
     ]
     with running_service() as (url, model, key):
         client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
-        with client, console.status("reading two profiles, asking both users"):
+        with client, working("sending two profiles, asking everybody the same questions"):
             written = {user: put_profile(client, user) for user in USERS}
             base = [ask(client, model, question.text) for question in questions]
             answers = {
@@ -70,6 +70,17 @@ def main() -> int:
 
 
 @contextlib.contextmanager
+def working(text: str) -> Iterator[None]:
+    """Says what is being done while it is: a spinner in a terminal, a line elsewhere."""
+    if console.is_terminal:
+        with console.status(text):
+            yield
+    else:
+        console.print(text)
+        yield
+
+
+@contextlib.contextmanager
 def running_service() -> Iterator[tuple[str, str, str]]:
     """The service on a free port over an empty store: its address, base model and key. Stopped at the end."""
     key = secrets.token_urlsafe(24)
@@ -78,11 +89,11 @@ def running_service() -> Iterator[tuple[str, str, str]]:
         command = [sys.executable, "-m", "hypernet", "serve", "--port", "0", "--json"]
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603
         try:
-            with console.status("starting Ray and loading the model: some 20 seconds"):
+            with working("starting the service: Ray and the model, some 20 seconds"):
                 ready = wait_until_ready(process)
             yield ready["url"], ready["model"], key
         finally:
-            with console.status("stopping"):
+            with working("stopping what was started"):
                 stop(process)
 
 

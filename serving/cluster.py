@@ -165,6 +165,7 @@ class LocalCluster:
         if self._settings.ingress == "haproxy":
             folder = self.folder / "haproxy"
             folder.mkdir()
+            metrics, stats, fallback = _free_ports(3)
             variables |= {
                 "RAY_SERVE_ENABLE_HA_PROXY": "1",
                 "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -174,11 +175,18 @@ class LocalCluster:
                 "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
                 "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
                 "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-                "RAY_SERVE_HAPROXY_METRICS_PORT": str(bound_port("127.0.0.1", 0)),
-                "RAY_SERVE_HAPROXY_STATS_PORT": str(bound_port("127.0.0.1", 0)),
-                "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(bound_port("127.0.0.1", 0)),
+                "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+                "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+                "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
                 # Unset, stopping waits 30 s; Ray heeds them only together.
                 "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
                 "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
             }
         return variables
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now, all different."""
+    with ExitStack() as held:
+        # All are held at once, or the same one could be given twice.
+        return [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]

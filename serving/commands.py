@@ -1,5 +1,6 @@
 """`hypernet serve`: the service on this machine, on a Ray instance of its own."""
 
+import os
 import signal
 import sys
 import threading
@@ -47,18 +48,22 @@ def serve(
     ring = KeyRing.from_keys(keys if made is None else {made: settings.tenant})
     # What can be wrong is found before the seconds that starting takes.
     checkpoints.find(settings.checkpoint, root=settings.checkpoints)
-    settings = settings.model_copy(update={"port": bound_port(settings.host, settings.port)})
+    # Ray copies settings and environment to every process of the cluster, which need no key: they know the hashes.
+    os.environ.pop("HYPERNET_API_KEYS", None)
+    settings = settings.model_copy(
+        update={"port": bound_port(settings.host, settings.port), "api_keys": None, "api_keys_file": None}
+    )
     stop = _Stop()
     stop.install()
-    with working("starting Ray and loading the model: some 20 seconds", quiet=as_json):
-        cluster = LocalCluster(settings)
-        cluster.start()
-        # Not before: it imports Ray, which reads the environment that the cluster has set up.
-        from serving.deployment import build
+    cluster = LocalCluster(settings)
     try:
-        # Ray has put a handler of its own in place.
-        stop.install()
-        with working(f"loading {settings.checkpoint}", quiet=as_json):
+        with working("starting Ray and loading the model: some 20 seconds", quiet=as_json):
+            cluster.start()
+            # Ray has put a handler of its own in place.
+            stop.install()
+            # Not before: it imports Ray, which reads the environment that the cluster has set up.
+            from serving.deployment import build
+
             cluster.run(build(settings, keys=ring, report_to=cluster.folder))
         stop.serving = True
         _announce(settings, made, as_json=as_json)

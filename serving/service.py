@@ -115,7 +115,11 @@ class Service:
             max_batch_rows=settings.max_batch_rows,
         )
         service = cls(generator=generator, engine=engine, store=store)
-        service._warm_up()
+        try:
+            service._warm_up()
+        except BaseException:
+            service.close()
+            raise
         return service
 
     @property

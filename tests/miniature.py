@@ -19,9 +19,12 @@ MAX_DOCUMENT_TOKENS = 400
 
 
 def write_checkpoint(
-    root: Path, *, name: str = NAME, seed: int = 0, max_document_tokens: int = MAX_DOCUMENT_TOKENS
+    root: Path, *, name: str = NAME, seed: int = 0, max_document_tokens: int = MAX_DOCUMENT_TOKENS, live: bool = True
 ) -> Path:
-    """Writes the checkpoint and returns its folder; the same bytes for the same seed."""
+    """Writes the checkpoint and returns its folder; the same bytes for the same seed.
+
+    With `live` false the hypernetwork is as it is before training: its adapters change nothing.
+    """
     folder = root / name
     shell = miniature_base_model(seed=seed, max_position_embeddings=1024)
     shell.module.save_pretrained(folder / "base")
@@ -48,13 +51,8 @@ def write_checkpoint(
                 bias_rank=2,
             )
         )
-        with torch.no_grad():
-            # Training starts many of them at zero; a test wants adapters that do something, each document's its own.
-            for parameter in hypernetwork.parameters():
-                if parameter.ndim > 1:
-                    parameter.normal_(std=4 * parameter.shape[-1] ** -0.5)
-            hypernetwork.scaler_b.normal_(std=6)
-            hypernetwork.bias_b.normal_(std=0.1)
+        if live:
+            _enliven(hypernetwork)
     save_checkpoint(
         hypernetwork,
         folder / "perceiver",
@@ -66,3 +64,13 @@ def write_checkpoint(
     )
     base.close()
     return folder
+
+
+@torch.no_grad()
+def _enliven(hypernetwork: PerceiverHypernetwork) -> None:
+    # Training starts many parameters at zero; a test wants adapters that do something, each document's its own.
+    for parameter in hypernetwork.parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(std=4 * parameter.shape[-1] ** -0.5)
+    hypernetwork.scaler_b.normal_(std=6)
+    hypernetwork.bias_b.normal_(std=0.1)

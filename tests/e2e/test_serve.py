@@ -106,6 +106,9 @@ def test_serve_chats_streams_lists_and_stops_with_everything_it_started(folder):
                 404,
                 "adapter_not_found",
             )
+        environments = [Path(f"/proc/{pid}/environ").read_bytes() for pid in alive(started)]
+        assert any(b"HYPERNET_STORE_DIR" in environment for environment in environments)
+        assert not [environment for environment in environments if ACME.encode() in environment]
         with openai.OpenAI(base_url=f"{url}/v1", api_key=ACME, max_retries=0) as client:
             assert [model.id for model in client.models.list()] == [NAME, f"{NAME}:ada"]
             whole = client.chat.completions.create(model=f"{NAME}:ada", messages=QUESTION, max_tokens=16)
