@@ -25,8 +25,9 @@ class Case:
 def profiles(count: int, *, seed: int = 2026) -> list[Case]:
     """People, names, places and numbers that training reserves; 4 to 12 facts each, all three kinds of document.
 
-    Each person is asked five stated facts in known phrasings, two in phrasings kept for evaluation, one thing that the
-    document does not say, one general question and one courtesy.
+    Each person is asked up to five stated facts in known phrasings, two in phrasings kept for evaluation, one thing
+    that the document does not say, one general question and one courtesy. People, values and the kept phrasings are new
+    to the model; the sentences that state a fact, and the general questions, are those of training.
     """
     random = Random(f"evaluation {seed}")
     return [
