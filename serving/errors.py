@@ -17,6 +17,7 @@ from hypernet.errors import (
     HypernetError,
     InternalError,
     InvalidRequest,
+    StoreCorrupt,
     StoreUnavailable,
 )
 
@@ -25,9 +26,10 @@ logger = logging.getLogger("serving")
 RETRY_AFTER_S = 1
 
 # What a client is told of failures on our side: enough to act on, nothing of files, hosts or other users.
-_RETRY: dict[type[HypernetError], str] = {
+_SAFE: dict[type[HypernetError], str] = {
     StoreUnavailable: "The adapter store is not available; try again.",
     EngineClosed: "The service is stopping; try again.",
+    StoreCorrupt: "What is stored for this user is damaged; send the document again.",
 }
 _OURS = "The service failed; its log has the details under this request id."
 
@@ -53,7 +55,7 @@ def error_answer(error: Exception, *, request_id: str) -> ErrorAnswer:
     ours = error if isinstance(error, HypernetError) else InternalError(_OURS)
     message = ours.message
     if ours.http_status >= 500:
-        message = next((text for kind, text in _RETRY.items() if isinstance(ours, kind)), _OURS)
+        message = next((text for kind, text in _SAFE.items() if isinstance(ours, kind)), _OURS)
     return ErrorAnswer(
         error=ErrorBody(
             message=message, type=_type(ours.http_status), code=ours.code, param=ours.param, request_id=request_id

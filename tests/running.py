@@ -1,6 +1,7 @@
 """What tests of a running service share: its keys, its limits, and how it is called."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
@@ -17,6 +18,7 @@ class Running:
 
     service: Service
     url: str
+    store_dir: Path
 
     def client(self, key: str | None = ACME) -> httpx.Client:
         """An HTTP client with a key."""

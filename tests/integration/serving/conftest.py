@@ -55,7 +55,9 @@ def start(checkpoints, tmp_path_factory) -> Iterator[Callable[..., Running]]:
             service.close()
 
         stops.append(stop)
-        return Running(service=service, url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        return Running(
+            service=service, store_dir=settings.store_dir, url=f"http://127.0.0.1:{listener.getsockname()[1]}"
+        )
 
     yield begin
     for stop in stops:

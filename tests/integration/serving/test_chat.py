@@ -12,7 +12,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hypernet.storage import TenantScope
 from tests.running import ACME, put, refusal
+from tests.samples import sample_adapter
 
 ADA = "My name is Ada and I keep bees by the river."
 BRUNO = "I am Bruno, a baker, afraid of heights."
@@ -199,6 +201,33 @@ def test_chat_refuses_in_the_one_shape(acme, digests, fields, status, code, para
     )
 
     assert refusal(response, status, code)["param"] in (param, "model") or param is None
+
+
+def test_chat_with_a_damaged_stored_adapter_says_so_and_serves_the_others(start):
+    running = start()
+    with running.client() as client:
+        digest = put(client, "damaged", ADA).json()["digest"]
+        put(client, "sound", BRUNO)
+        (stored,) = running.store_dir.rglob(f"{digest}.safetensors")
+        stored.chmod(0o600)
+        stored.write_bytes(stored.read_bytes()[:-1])
+        body = {"model": "miniature:damaged", "messages": QUESTION, "max_tokens": 2}
+        for response in (
+            client.post("/v1/chat/completions", json=body),
+            client.get("/v1/users/damaged/adapter/content"),
+        ):
+            assert "send the document again" in refusal(response, 500, "store_corrupt")["message"]
+        assert client.post("/v1/chat/completions", json=body | {"model": "miniature:sound"}).status_code == 200
+        assert put(client, "damaged", ADA).status_code == 200
+        assert client.post("/v1/chat/completions", json=body).status_code == 200
+
+
+def test_chat_with_an_adapter_of_another_base_model_is_refused(running, acme):
+    other = sample_adapter(modules=("model.layers.0.mlp.down_proj",), d_in=32, d_out=16)
+    running.service.store.put(TenantScope("acme").user("moved"), other)
+    body = {"model": "miniature:moved", "messages": QUESTION, "max_tokens": 2}
+
+    refusal(acme.post("/v1/chat/completions", json=body), 409, "adapter_mismatch")
 
 
 def test_chat_control_tokens_in_a_message_are_text(client):
