@@ -6,7 +6,9 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import TaskCancelledError
 from ray.serve import Application
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hypernet.errors import HypernetError
 from hypernet.settings import Settings
@@ -18,6 +20,24 @@ from serving.service import Service
 
 _HEALTH_CHECK_PERIOD_S = 5.0
 _DRAIN_POLL_S = 0.05
+
+
+class Departures:
+    """Tells the application that its client has gone the way ASGI has it; Ray at times raises its own exception."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves the request."""
+
+        async def receive_or_hear_of_departure() -> Message:
+            try:
+                return await receive()
+            except TaskCancelledError:
+                return {"type": "http.disconnect"}
+
+        await self.app(scope, receive_or_hear_of_departure, send)
 
 
 class Replica:
@@ -36,6 +56,7 @@ class Replica:
         self._app = create_app(
             self._service, keys=keys, max_body_bytes=settings.max_body_bytes, gate=self._gate, behind_ray=True
         )
+        self._app.add_middleware(Departures)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application; Ray Serve's name for this hook."""

@@ -116,6 +116,12 @@ def test_serve_chats_streams_lists_and_stops_with_everything_it_started(folder):
                 client.chat.completions.create(model=f"{NAME}:ada", messages=QUESTION, max_tokens=16, stream=True)
             )
             bare = client.chat.completions.create(model=NAME, messages=QUESTION, max_tokens=16)
+            for _ in range(8):
+                leaving = client.chat.completions.create(
+                    model=NAME, messages=QUESTION, max_tokens=600, temperature=1, stream=True
+                )
+                next(iter(leaving))
+                leaving.close()
         streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
         assert streamed == whole.choices[0].message.content != bare.choices[0].message.content
         assert {chunk.system_fingerprint for chunk in chunks} == {made.json()["digest"]}
