@@ -21,7 +21,7 @@ def row_attention(
     query: Float[Tensor, "rows heads queries width"],
     key: Float[Tensor, "rows kv_heads keys width"],
     value: Float[Tensor, "rows kv_heads keys value_width"],
-    attention_mask: Float[Tensor, "rows #heads queries keys"] | None,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Float[Tensor, "rows queries heads value_width"], None]:
@@ -35,12 +35,25 @@ def row_attention(
     if query.shape[2] != 1 or attention_mask is None or attention_mask.dtype == torch.bool:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     rows, heads, _, width = query.shape
-    # Query heads that share a key head are queries of one product, so keys are never repeated.
-    grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], width)
+    shared = heads // key.shape[1]
+    grouped = query.reshape(rows, key.shape[1], shared, width)
     scale = width**-0.5 if scaling is None else scaling
-    scores = torch.matmul(grouped, key.transpose(2, 3)).mul_(scale).add_(attention_mask)
-    mixed = torch.matmul(torch.softmax(scores, -1), value)
-    return mixed.reshape(rows, 1, heads, value.shape[3]), None
+    # Query heads that share a key head could be one product, but from four queries on the kernel adds up the keys in
+    # another order for some numbers of keys. One at a time, it takes them as they come.
+    mixed = [_attend(grouped[:, :, index, None], key, value, attention_mask, scale) for index in range(shared)]
+    whole = mixed[0] if shared == 1 else torch.cat(mixed, 2)
+    return whole.reshape(rows, 1, heads, value.shape[3]), None
+
+
+def _attend(
+    query: Float[Tensor, "rows kv_heads 1 width"],
+    key: Float[Tensor, "rows kv_heads keys width"],
+    value: Float[Tensor, "rows kv_heads keys value_width"],
+    bias: Float[Tensor, "rows 1 1 keys"],
+    scale: float,
+) -> Float[Tensor, "rows kv_heads 1 value_width"]:
+    scores = torch.matmul(query, key.transpose(2, 3)).mul_(scale).add_(bias)
+    return torch.matmul(torch.softmax(scores, -1), value)
 
 
 def use_row_attention(base: BaseModel) -> Callable[[], None]:
