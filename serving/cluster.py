@@ -24,8 +24,8 @@ logger = logging.getLogger("serving")
 
 APPLICATION = "hypernet"
 
-# Ray puts Unix sockets below its folder; their whole path may not be longer than about 100 characters.
-_MAX_TEMP_CHARACTERS = 40
+# Ray and HAProxy put Unix sockets below the folder, behind 56 characters of Ray's own, and HAProxy takes paths of 97.
+_MAX_TEMP_CHARACTERS = 6
 _START_ATTEMPTS = 2
 
 
@@ -79,41 +79,41 @@ class LocalCluster:
             cleanup.callback(shutil.rmtree, self.folder, ignore_errors=True)
             os.environ.update(self._environment())
             os.environ.pop("RAY_ADDRESS", None)
-            import ray
-            from ray import serve
+            import ray.serve
 
             cleanup.callback(ray.shutdown)
-            self._start_ray()
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
-            serve.start(
-                http_options={"host": self._settings.host, "port": self._settings.port},
-                logging_config={"log_level": "ERROR", "enable_access_log": False},
-            )
+            for attempt in range(1, _START_ATTEMPTS + 1):
+                try:
+                    self._start_ray()
+                # Ray raises a bare Exception when its processes are not up within its own 30 s, as on a busy machine.
+                except Exception as error:
+                    ray.shutdown()
+                    if attempt == _START_ATTEMPTS:
+                        reason = [type(error).__name__, *str(error).split("\n")][-1].strip()
+                        raise InternalError(f"Ray did not start, in {attempt} attempts: {reason}") from error
+                else:
+                    break
             self._cleanup = cleanup.pop_all()
 
     def _start_ray(self) -> None:
         import ray
+        from ray import serve
 
-        for attempt in range(1, _START_ATTEMPTS + 1):
-            try:
-                ray.init(
-                    address="local",
-                    num_cpus=self._settings.replicas + 1,
-                    include_dashboard=False,
-                    object_store_memory=self._settings.object_store_bytes,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _node_ip_address="127.0.0.1",
-                    _temp_dir=str(self.folder),
-                )
-            # Ray raises a bare Exception when its processes are not up within its own 30 s, as on a busy machine.
-            except Exception as error:
-                ray.shutdown()
-                if attempt == _START_ATTEMPTS:
-                    reason = next(iter(str(error).splitlines()), type(error).__name__)
-                    raise InternalError(f"Ray did not start, in {attempt} attempts: {reason} Try again.") from error
-            else:
-                return
+        ray.init(
+            address="local",
+            num_cpus=self._settings.replicas + 1,
+            include_dashboard=False,
+            object_store_memory=self._settings.object_store_bytes,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(self.folder),
+        )
+        serve.start(
+            http_options={"host": self._settings.host, "port": self._settings.port},
+            logging_config={"log_level": "ERROR", "enable_access_log": False},
+        )
 
     def stop(self) -> None:
         """Ends what `start` began. Idempotent."""
@@ -163,12 +163,14 @@ class LocalCluster:
             "RAY_SERVE_LOG_TO_STDERR": "0",
         }
         if self._settings.ingress == "haproxy":
-            folder = self.folder / "haproxy"
+            folder = self.folder / "h"
             folder.mkdir()
             metrics, stats, fallback = _free_ports(3)
             variables |= {
                 "RAY_SERVE_ENABLE_HA_PROXY": "1",
                 "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+                # Which that would switch off: this process, which drains the replicas, runs no event loop of its own.
+                "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
                 # Ray's defaults are fixed names and ports, which two services on one machine would share.
                 "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
                 "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),

@@ -139,8 +139,12 @@ def test_serve_chats_streams_lists_and_stops_with_everything_it_started(folder):
         assert not alive(started)
 
 
-def test_serve_ends_a_stream_in_progress_before_it_stops(folder):
-    with serving(folder) as process, openai.OpenAI(base_url=f"{ready(process)}/v1", api_key=ACME) as client:
+@pytest.mark.parametrize("ingress", ["proxy", "haproxy"])
+def test_serve_ends_a_stream_in_progress_before_it_stops(folder, ingress):
+    with (
+        serving(folder, HYPERNET_INGRESS=ingress) as process,
+        openai.OpenAI(base_url=f"{ready(process)}/v1", api_key=ACME) as client,
+    ):
         stream = iter(
             client.chat.completions.create(model=NAME, messages=QUESTION, max_tokens=600, temperature=1, stream=True)
         )
@@ -149,7 +153,8 @@ def test_serve_ends_a_stream_in_progress_before_it_stops(folder):
         rest = list(stream)
 
         assert rest[-1].choices[0].finish_reason in ("stop", "length")
-        assert process.wait(STOP_TIMEOUT_S) == 0
+        _, err = process.communicate(timeout=STOP_TIMEOUT_S)
+        assert (process.returncode, err) == (0, "")
 
 
 def test_serve_port_in_use_is_said_before_anything_starts(folder):
