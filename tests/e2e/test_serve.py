@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -145,13 +146,15 @@ def test_serve_ends_a_stream_in_progress_before_it_stops(folder, ingress):
         serving(folder, HYPERNET_INGRESS=ingress) as process,
         openai.OpenAI(base_url=f"{ready(process)}/v1", api_key=ACME) as client,
     ):
-        stream = iter(
-            client.chat.completions.create(model=NAME, messages=QUESTION, max_tokens=600, temperature=1, stream=True)
-        )
+        # A drawn answer may end early; this one shall be in the making for a while.
+        ask = partial(client.chat.completions.create, model=NAME, messages=QUESTION, max_tokens=600, temperature=1)
+        seed = next(seed for seed in range(50) if ask(seed=seed).usage.completion_tokens > 300)
+        stream = iter(ask(seed=seed, stream=True))
         next(stream)
         process.send_signal(signal.SIGTERM)
         rest = list(stream)
 
+        assert len(rest) > 100
         assert rest[-1].choices[0].finish_reason in ("stop", "length")
         _, err = process.communicate(timeout=STOP_TIMEOUT_S)
         assert (process.returncode, err) == (0, "")
