@@ -20,7 +20,7 @@ SHAPES = {
         "hidden_size": 64,
         "intermediate_size": 160,
         "num_attention_heads": 4,
-        "num_key_value_heads": 2,
+        "num_key_value_heads": 1,
     },
 }
 
@@ -35,7 +35,7 @@ class Sequence:
 
 @pytest.fixture(params=SHAPES)
 def base(request: pytest.FixtureRequest) -> BaseModel:
-    return miniature_base_model(max_position_embeddings=400, **SHAPES[request.param])
+    return miniature_base_model(max_position_embeddings=500, **SHAPES[request.param])
 
 
 @pytest.fixture
@@ -85,7 +85,9 @@ def differing(
         free = [row for row in range(20) if row not in live]
         joining = {
             row: Sequence(
-                prompt=[draw.randrange(5, 260) for _ in range(draw.choice([1, 2, 16, 17, 40, draw.randrange(1, 350)]))],
+                prompt=[
+                    draw.randrange(5, 260) for _ in range(draw.choice([1, 2, 17, 40, 250, 430, draw.randrange(1, 350)]))
+                ],
                 slot=draw.randrange(0, HUGE_SLOT + 1),
                 length=draw.choice([1, 3, 8]),
             )
