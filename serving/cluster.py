@@ -45,7 +45,9 @@ def bound_port(host: str, port: int) -> int:
                     f"Port {port} on {host} is in use by another program. Stop that program, or choose another port "
                     "with --port or HYPERNET_PORT (0 takes a free one)."
                 ) from None
-            raise SettingsError(f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}.") from None
+            raise SettingsError(
+                f"Cannot listen on {host} port {port}: {error.strerror or type(error).__name__}."
+            ) from None
         return int(probe.getsockname()[1])
 
 

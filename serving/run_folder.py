@@ -33,7 +33,7 @@ def read_failure(folder: Path) -> HypernetError | None:
     try:
         report = json.loads((folder / _FAILURE_NAME).read_text(encoding="utf-8"))
         kind = getattr(hypernet.errors, report["type"])
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     error: HypernetError = kind(report["message"])
     return error
