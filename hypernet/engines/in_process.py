@@ -72,7 +72,7 @@ class InProcessEngine:
         max_batch_rows: int = 32,
         max_waiting: int = 256,
         max_resident: int | None = None,
-        max_pass_tokens: int = 2048,
+        max_pass_tokens: int = 512,
     ) -> None:
         """An engine for adapters of at most `max_rank` on `target_modules`, idle until asked.
 
@@ -86,7 +86,11 @@ class InProcessEngine:
         self._max_waiting = max_waiting
         self._max_pass_tokens = max_pass_tokens
         self._bank = SlotBank(base, slots=slots, rank=max_rank, target_modules=target_modules)
-        self._batch = RowBatch(base, self._bank, rows=max_batch_rows)
+        try:
+            self._batch = RowBatch(base, self._bank, rows=max_batch_rows)
+        except BaseException:
+            self._bank.uninstall()
+            raise
         # Everything below is shared with callers and guarded by this lock, which is never held during a forward pass.
         self._changed = threading.Condition()
         self._residency = Residency(slots=slots, max_resident=max_resident or 4 * slots)
@@ -318,10 +322,12 @@ class InProcessEngine:
             if answer is None:
                 continue
             try:
-                if self._grow(row, answer, token):
-                    self._retire(row)
+                complete = self._grow(row, answer, token)
             except Exception as error:  # noqa: BLE001 - one answer's text must not cost another its own
                 self._fail([row], error)
+                continue
+            if complete:
+                self._retire(row)
         for source, target in self._batch.compact().items():
             running[target] = running.pop(source)
 
