@@ -9,12 +9,15 @@ import lightning
 import torch
 from torch import Tensor
 
-from hypernet.hypernetworks import PerceiverConfig, PerceiverHypernetwork, save_checkpoint
+from hypernet.hypernetworks import save_checkpoint
+from hypernet.hypernetworks.hypernetwork import Pairs
 from hypernet.models import AdaptedModel, BaseModel
 from hypernet.models.functional import LoraTensors
+from training.architectures import Architecture, Perceiver
 from training.objectives import retention_loss, supervised_loss
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
-from training.profiles_data import IGNORED, PackedRows, ProfileBatch, ProfileData
+from training.packing import IGNORED, PackedRows
+from training.profiles_data import CaseBatch, ProfileData
 
 
 def exact_conversations(logits: Tensor, rows: PackedRows) -> list[list[bool]]:
@@ -30,23 +33,22 @@ def exact_conversations(logits: Tensor, rows: PackedRows) -> list[list[bool]]:
     ]
 
 
-class PerceiverTraining(lightning.LightningModule):
-    """A Perceiver hypernetwork, trained so that the base model answers under the adapter as if it had read the
-    document.
+def mean_size(pairs: Pairs) -> Tensor:
+    """Mean absolute entry of the B factors: their L1 norm a number."""
+    return torch.stack([b.abs().mean() for _, b in pairs.values()]).mean()
+
+
+class HypernetworkTraining(lightning.LightningModule):
+    """A hypernetwork, trained so that the base model answers under the adapter as if it had read the document.
 
     Args:
         base: folder of the frozen base model; a checkpoint's ``base``, whose parent folder names it.
+        architecture: which hypernetwork, and its sizes.
         target_modules: names of the linear layers that adapters change.
-        width: width of the Perceiver.
-        heads: its attention heads.
-        blocks: its blocks.
-        mixers: token mixers before it.
-        mlp_ratio: inner width of its MLPs over ``width``.
-        rank: ranks that depend on the document.
-        bias_rank: ranks common to all documents.
-        scaling: number that multiplies ``B A x``; a power of two.
+        chunk_tokens: longest chunk that a document is read in, in tokens.
         max_document_tokens: longest document that the released hypernetwork accepts, in tokens.
         retention_weight: weight of the retention term; 0 trains without it.
+        l1_weight: weight of the mean absolute entry of the B factors that documents write; 0 trains without it.
         learning_rate: peak rate.
         warmup_steps: optimiser steps of linear rise.
         decay_share: share of the run, at its end, over which the rate falls.
@@ -55,54 +57,30 @@ class PerceiverTraining(lightning.LightningModule):
     def __init__(
         self,
         base: Path,
+        architecture: Architecture = Perceiver(),  # noqa: B008  (frozen, so sharing it is safe)
         target_modules: tuple[str, ...] = ("down_proj",),
-        width: int = 256,
-        heads: int = 4,
-        blocks: int = 3,
-        mixers: int = 1,
-        mlp_ratio: int = 3,
-        rank: int = 24,
-        bias_rank: int = 8,
-        scaling: float = 4.0,
-        max_document_tokens: int = 512,
+        chunk_tokens: int = 256,
+        max_document_tokens: int = 16384,
         retention_weight: float = 1.0,
+        l1_weight: float = 0.2,
         learning_rate: float = 2e-3,
         warmup_steps: int = 60,
         decay_share: float = 0.4,
     ) -> None:
         super().__init__()
         # A path is no plain value, and a training checkpoint must load without unpickling anything.
-        self.save_hyperparameters(ignore=["base"])
+        self.save_hyperparameters(ignore=["base", "architecture"])
         # Held, not registered: the frozen base is no part of what is trained, saved or counted.
         folder = Path(base).resolve()
         self._held: dict[str, Any] = {"base": BaseModel.load(folder, name=folder.parent.name)}
         shapes = self.base_model.target_shapes(target_modules)
-        (d_in, d_out), *others = dict.fromkeys(shapes.values())
-        if others:
-            raise ValueError(
-                f"Target modules must be of one shape; {target_modules} are of {[(d_in, d_out), *others]}."
-            )
         self._held["adapted"] = AdaptedModel(self.base_model, target_modules)
-        self.hypernetwork = PerceiverHypernetwork(
-            PerceiverConfig(
-                modules=tuple(shapes),
-                d_in=d_in,
-                d_out=d_out,
-                feature_layers=self.base_model.num_layers,
-                feature_size=self.base_model.hidden_size,
-                width=width,
-                heads=heads,
-                blocks=blocks,
-                mixers=mixers,
-                mlp_ratio=mlp_ratio,
-                rank=rank,
-                bias_rank=bias_rank,
-                scaling=scaling,
-            )
-        )
+        self.hypernetwork = architecture.build(self.base_model, shapes)
         self.target_modules = tuple(target_modules)
+        self.chunk_tokens = chunk_tokens
         self.max_document_tokens = max_document_tokens
         self.retention_weight = retention_weight
+        self.l1_weight = l1_weight
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.decay_share = decay_share
@@ -113,10 +91,10 @@ class PerceiverTraining(lightning.LightningModule):
         base: BaseModel = self._held["base"]
         return base
 
-    def generate(self, batch: ProfileBatch) -> dict[str, LoraTensors]:
-        """Adapter tensors for the batch's documents."""
-        features = self.base_model.encode(batch.document_ids, batch.document_mask)
-        return self.hypernetwork(features, batch.document_mask)
+    def generate(self, batch: CaseBatch) -> tuple[Pairs, Pairs]:
+        """What the chunks of the batch's documents write, and the adapters of the documents."""
+        pairs = self.hypernetwork(self.hypernetwork.features(self.base_model, batch.chunks))
+        return pairs, self.hypernetwork.join(pairs, batch.counts)
 
     def logits(self, rows: PackedRows, lora: Mapping[str, LoraTensors] | None) -> Tensor:
         """Logits of the packed conversations under the adapters of their documents."""
@@ -125,10 +103,10 @@ class PerceiverTraining(lightning.LightningModule):
         scaling = self.hypernetwork.config.scaling
         return adapted.forward(rows.ids, everything, lora, scaling, position_ids=rows.positions)
 
-    def training_step(self, batch: ProfileBatch, batch_index: int) -> Tensor:
-        """Reply loss under the adapters, and the retention term."""
-        lora = self.generate(batch)
-        loss = supervised_loss(self.logits(batch.rows, lora), batch.rows.labels)
+    def training_step(self, batch: CaseBatch, batch_index: int) -> Tensor:
+        """Reply loss under the adapters, the retention term, and the size of what was written."""
+        pairs, lora = self.generate(batch)
+        loss = supervised_loss(self.logits(batch.rows, lora), batch.rows.labels, batch.weights)
         self.log("reply_loss", loss, prog_bar=True)
         if self.retention_weight:
             with torch.no_grad():
@@ -136,11 +114,13 @@ class PerceiverTraining(lightning.LightningModule):
             retention = retention_loss(self.logits(batch.retention, lora), bare, batch.retention.labels)
             self.log("retention_kl", retention, prog_bar=True)
             loss = loss + self.retention_weight * retention
-        return loss
+        size = mean_size(pairs)
+        self.log("size", size)
+        return loss + self.l1_weight * size
 
-    def validation_step(self, batch: ProfileBatch, batch_index: int) -> None:
+    def validation_step(self, batch: CaseBatch, batch_index: int) -> None:
         """Exact answers about held-out people under their own adapter and a neighbour's, and to general questions."""
-        lora = self.generate(batch)
+        _, lora = self.generate(batch)
         others = {name: (a.roll(1, 0), b.roll(1, 0)) for name, (a, b) in lora.items()}
         general = exact_conversations(self.logits(batch.retention, lora), batch.retention)
         self._log_share("exact/general", [exact for of_document in general for exact in of_document])
@@ -159,7 +139,7 @@ class PerceiverTraining(lightning.LightningModule):
         self.log(name, sum(hits) / len(hits), batch_size=len(hits), prog_bar=name == "exact/own")
 
     def configure_optimizers(self) -> Any:
-        """Muon for the matrices, AdamW for latents, head, scalers and norms; rise, plateau, fall."""
+        """Muon for the matrices, AdamW for latents, heads, scalers and norms; rise, plateau, fall."""
         matrices = [p for name, p in self.hypernetwork.named_parameters() if p.ndim == 2 and name.endswith(".weight")]
         taken = {id(p) for p in matrices}
         others = [p for p in self.hypernetwork.parameters() if id(p) not in taken]
@@ -177,6 +157,9 @@ class PerceiverTraining(lightning.LightningModule):
             base_model=self.base_model.name,
             base_model_digest=self.base_model.digest,
             max_document_tokens=self.max_document_tokens,
+            chunk_tokens=self.chunk_tokens,
+            trained_chunks=data.trained_chunks,
+            strength=1.0,
             training={
                 "steps": steps,
                 "documents_per_step": data.documents,

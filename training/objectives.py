@@ -3,11 +3,11 @@
 from torch import Tensor
 from torch.nn import functional
 
-from training.profiles_data import IGNORED
+from training.packing import IGNORED
 
 
-def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean next-token loss on the labelled tokens.
+def supervised_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean next-token loss on the labelled tokens, in nats.
 
     The made-up world knows every reply exactly, so the label says all that a teacher with the document in its prompt
     could.
@@ -15,8 +15,14 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: ``rows tokens vocab``.
         labels: ``rows tokens``, ``IGNORED`` where nothing is scored.
+        weights: ``rows``: of each row's tokens in the mean; all alike when not given.
     """
-    return functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=IGNORED)
+    scored = labels[:, 1:] != IGNORED
+    losses = functional.cross_entropy(logits[:, :-1][scored].float(), labels[:, 1:][scored], reduction="none")
+    if weights is None:
+        return losses.mean()
+    each = weights[:, None].expand_as(scored)[scored]
+    return (losses * each).sum() / each.sum()
 
 
 def retention_loss(logits: Tensor, bare_logits: Tensor, labels: Tensor) -> Tensor:

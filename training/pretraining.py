@@ -93,10 +93,9 @@ class BaseModelPretraining(lightning.LightningModule):
         """Share of replies that greedy decoding gives to the letter, held-out people in the prompt."""
         logits = self.model(input_ids=batch.input_ids, use_cache=False).logits
         exact = exact_replies(logits, batch.input_ids, batch.replies)
-        for kind in ("closed", "open", "unanswerable", "general", "talk"):
+        for kind in sorted(set(batch.kinds)):
             hits = [hit for hit, of in zip(exact, batch.kinds, strict=True) if of == kind]
-            if hits:
-                self.log(f"exact/{kind}", sum(hits) / len(hits), batch_size=len(hits), on_epoch=True)
+            self.log(f"exact/{kind}", sum(hits) / len(hits), batch_size=len(hits), on_epoch=True)
         self.log("exact", sum(exact) / len(exact), batch_size=len(exact), on_epoch=True, prog_bar=True)
 
     def configure_optimizers(self) -> Any:

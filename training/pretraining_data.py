@@ -1,6 +1,6 @@
-"""Batches for pre-training the base model: people in the prompt, questions without any, real conversation."""
+"""Batches for pre-training the base model: people in the prompt, questions without any, public data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,9 +12,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from training.chat_format import ChatEncoder, Row, Turn
 from training.curriculum import Curriculum
-from training.real_conversation import data_folder, read_conversations
+from training.packing import pad_rows
+from training.public_data.everything import PublicData, read_public_data
+from training.public_data.persona_statements import Persona, interview_persona
 from training.tokenizer import train_tokenizer, world_texts
 from training.world.documents import write_document
+from training.world.manners import PLAIN
 from training.world.people import Person, make_person
 from training.world.questions import Question, ask_absent, ask_general, interview
 
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
 _STEPS_PER_POOL = 4
 _OTHER_TOKEN_WEIGHT = 0.1
-_CONVERSATION_WEIGHT = 0.3
+_CONVERSATION_WEIGHT, _STORY_WEIGHT = 0.5, 0.3
+_STORY_WORDS = 120
 
 
 class WeightedBatch(NamedTuple):
@@ -52,15 +56,6 @@ class InterviewBatch(NamedTuple):
     kinds: list[str]
 
 
-def pad_rows(rows: list[Row], pad_id: int) -> Tensor:
-    """Token ids of ``rows``, padded on the right; int64, ``batch tokens``."""
-    length = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row.ids)] = torch.tensor(row.ids)
-    return ids
-
-
 def question_turns(questions: list[Question]) -> list[Turn]:
     """The questions and their replies as alternating turns."""
     return [
@@ -70,10 +65,22 @@ def question_turns(questions: list[Question]) -> list[Turn]:
     ]
 
 
-def without_document(person: Person, random: Random, *, turns: int) -> list[Question]:
-    """What the model answers when it was told nothing: general questions plainly, personal ones with a refusal."""
-    blank = Person(facts={"name": person.name}, manner=type(person.manner)(), gender=person.gender)
-    return [ask_general(random) if random.random() < 0.5 else ask_absent(blank, random) for _ in range(turns)]
+def without_document(person: Person, random: Random, *, turns: int, general: bool | None = None) -> list[Question]:
+    """What the model answers when it was told nothing: general questions (of the side that ``general`` says, see
+    `ask_general`) plainly, personal ones with a refusal.
+    """
+    blank = Person(facts={"name": person.name}, manner=PLAIN, gender=person.gender)
+    return [
+        ask_general(random, reserved=general) if random.random() < 0.5 else ask_absent(blank, random)
+        for _ in range(turns)
+    ]
+
+
+def distractors(public: PublicData, random: Random) -> list[str]:
+    """Real sentences to stand among those that matter: none for two documents in three."""
+    if not public.sentences or random.random() < 0.67:
+        return []
+    return random.sample(public.sentences, random.randint(1, 3))
 
 
 class PretrainingBatches(IterableDataset[WeightedBatch]):
@@ -85,14 +92,14 @@ class PretrainingBatches(IterableDataset[WeightedBatch]):
         self,
         *,
         encoder: ChatEncoder,
-        conversations: list[list[Turn]],
+        public: PublicData,
         curriculum: Curriculum,
         tokens_per_step: int,
         seed: int,
         first_step: int,
     ) -> None:
         self._encoder = encoder
-        self._conversations = conversations
+        self._public = public
         self._curriculum = curriculum
         self._tokens_per_step = tokens_per_step
         self._seed = seed
@@ -122,16 +129,36 @@ class PretrainingBatches(IterableDataset[WeightedBatch]):
         return batches
 
     def _one(self, step: int, random: Random) -> tuple[list[Turn], float]:
+        """One conversation and the weight of its replies."""
         draw = random.random()
-        if draw < 0.06 and self._conversations:
-            turns = random.choice(self._conversations)
-            return turns[: random.randint(3, 7)], _CONVERSATION_WEIGHT
+        if draw < 0.22 and self._public.conversations:
+            return self._from_public_data(random)
         facts = self._curriculum.draw(step, random)
         person = make_person(random, fact_count=facts, reserved=False)
-        if draw < 0.14:
+        if draw > 0.93:
             return question_turns(without_document(person, random, turns=random.randint(1, 5))), 1.0
-        document = Turn(role="system", content=write_document(person, random))
-        return [document, *question_turns(interview(person, random, turns=min(facts + 2, 9)))], 1.0
+        document = write_document(person, random, distractors=distractors(self._public, random))
+        questions = question_turns(interview(person, random, turns=min(facts + 2, 9)))
+        return [Turn(role="system", content=document), *questions], 1.0
+
+    def _from_public_data(self, random: Random) -> tuple[list[Turn], float]:
+        draw = random.random()
+        if draw < 0.4:
+            turns = random.choice(self._public.conversations)
+            start = random.randrange(1, len(turns), 2) if random.random() < 0.5 else 1
+            return [turns[0], *turns[start : start + random.randint(2, 8)]], _CONVERSATION_WEIGHT
+        section = " ".join(random.choice(self._public.sections).split()[:_STORY_WORDS])
+        if draw < 0.5:
+            return [Turn(role="user", content="Tell me a story."), Turn(role="assistant", content=section)], _STORY_WEIGHT
+        if draw < 0.65:
+            # A document that says nothing about anybody: questions about the person are declined.
+            nobody = make_person(random, fact_count=1, reserved=False)
+            asked = question_turns(without_document(nobody, random, turns=random.randint(2, 5)))
+            return [Turn(role="system", content=section), *asked], 1.0
+        persona = random.choice(self._public.personas)
+        persona = persona.reversed() if random.random() < 0.3 else persona
+        document, pairs = interview_persona(persona, random, questions=6)
+        return [Turn(role="system", content=document), *(turn for pair in pairs for turn in pair)], 1.0
 
     def _split(self, weighted: list[tuple[Row, float]], budget: int) -> list[WeightedBatch]:
         groups: list[list[tuple[Row, float]]] = [[]]
@@ -157,16 +184,26 @@ class PretrainingBatches(IterableDataset[WeightedBatch]):
 
 
 def interview_batches(
-    encoder: ChatEncoder, *, people: int, facts: int, seed: int, rows_per_batch: int = 32
+    encoder: ChatEncoder, *, personas: Sequence[Persona], people: int, facts: int, seed: int, rows_per_batch: int = 32
 ) -> list[InterviewBatch]:
-    """Held-out people in the prompt, with questions of every kind; values and people never seen in training."""
+    """Held-out people in the prompt, with questions of every kind; values and people never seen in training.
+
+    Every other person is asked in phrasings kept for evaluation, which count as a kind of their own. ``personas``, held
+    out too, answer whether they would say something.
+    """
     random = Random(f"validation {seed} {facts}")
     talks, kinds = [], []
-    for _ in range(people):
+    for index in range(people):
+        unseen = index % 2 == 1
         person = make_person(random, fact_count=facts, reserved=True)
-        questions = interview(person, random, turns=8)
+        questions = interview(person, random, turns=8, unseen_phrasing=unseen)
         talks.append([Turn(role="system", content=write_document(person, random)), *question_turns(questions)])
-        kinds.append([question.kind for question in questions])
+        stated = ("closed", "open")
+        kinds.append(["unseen" if unseen and q.kind in stated else q.kind for q in questions])
+    for persona in personas:
+        document, pairs = interview_persona(persona, random, questions=8)
+        talks.append([Turn(role="system", content=document), *(turn for pair in pairs for turn in pair)])
+        kinds.append(["persona"] * len(pairs))
     rows = encoder.rows(talks)
     batches = []
     for start in range(0, len(rows), rows_per_batch):
@@ -182,13 +219,12 @@ def interview_batches(
 
 
 class PretrainingData(lightning.LightningDataModule):
-    """The made-up world with real conversation mixed in.
+    """The made-up world with public data mixed in.
 
     Args:
         work_dir: where the tokenizer is kept between runs.
-        data_dir: folder with ``synthetic_persona_chat``; when null, the environment variable ``HYPERNET_DATA_DIR``
-            names it.
-        real_conversation: whether to mix real conversation in; false needs no data folder.
+        data_dir: folder of public data sets; when null, the environment variable ``HYPERNET_DATA_DIR`` names it.
+        public_data: whether to mix public data in; false needs no data folder.
         vocab_size: entries of the tokenizer.
         context_tokens: longest sequence that the model takes, in tokens.
         tokens_per_step: tokens in a batch, before padding.
@@ -201,7 +237,7 @@ class PretrainingData(lightning.LightningDataModule):
         self,
         work_dir: Path,
         data_dir: Path | None = None,
-        real_conversation: bool = True,
+        public_data: bool = True,
         vocab_size: int = 2048,
         context_tokens: int = 1024,
         tokens_per_step: int = 6144,
@@ -212,7 +248,7 @@ class PretrainingData(lightning.LightningDataModule):
         super().__init__()
         self.work_dir = work_dir
         self.data_dir = data_dir
-        self.real_conversation = real_conversation
+        self.public_data = public_data
         self.vocab_size = vocab_size
         self.context_tokens = context_tokens
         self.tokens_per_step = tokens_per_step
@@ -222,15 +258,16 @@ class PretrainingData(lightning.LightningDataModule):
         self.tokenizer: PreTrainedTokenizerFast
 
     def setup(self, stage: str) -> None:
-        """Read the conversations; make the tokenizer, or load the one that an earlier start made."""
+        """Read the public data; make the tokenizer, or load the one that an earlier start made."""
         from transformers import PreTrainedTokenizerFast
 
-        folder = data_folder(self.data_dir) if self.real_conversation else None
-        self.conversations = [] if folder is None else read_conversations(folder, held_out=False)
+        self.public = read_public_data(self.data_dir) if self.public_data else PublicData()
         folder = self.work_dir / "tokenizer"
         if not (folder / "tokenizer.json").is_file():
-            texts = [turn.content for turns in self.conversations for turn in turns]
-            texts += world_texts(12_000, seed=self.seed)
+            texts = [turn.content for turns in self.public.conversations for turn in turns]
+            texts += self.public.sections[::4] + self.public.sentences
+            texts += [statement for persona in self.public.personas for statement in persona.agrees[::8]]
+            texts += world_texts(10_000, seed=self.seed)
             made = train_tokenizer(texts, vocab_size=self.vocab_size, context_tokens=self.context_tokens)
             made.save_pretrained(folder)
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -241,7 +278,7 @@ class PretrainingData(lightning.LightningDataModule):
         first_step = self.trainer.global_step if self.trainer else 0
         batches = PretrainingBatches(
             encoder=self.encoder,
-            conversations=self.conversations,
+            public=self.public,
             curriculum=self.curriculum,
             tokens_per_step=self.tokens_per_step,
             seed=self.seed,
@@ -251,5 +288,12 @@ class PretrainingData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[InterviewBatch]:
         """Held-out people with the final number of facts."""
-        people, facts = self.validation_people, self.curriculum.last_facts
-        return DataLoader(interview_batches(self.encoder, people=people, facts=facts, seed=self.seed), batch_size=None)
+        personas = read_public_data(self.data_dir, held_out=True).personas if self.public_data else ()
+        batches = interview_batches(
+            self.encoder,
+            personas=personas,
+            people=self.validation_people,
+            facts=self.curriculum.last_facts,
+            seed=self.seed,
+        )
+        return DataLoader(batches, batch_size=None)

@@ -1,6 +1,7 @@
 """Batches for training a hypernetwork: documents, questions about them without the document, and retention rows."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,193 +11,298 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from training.chat_format import ChatEncoder, Row, Turn
+from hypernet.hypernetworks.hypernetwork import Chunks
+from training.chat_format import ChatEncoder, Turn
 from training.curriculum import Curriculum
-from training.pretraining_data import pad_rows, question_turns
-from training.real_conversation import SOURCE, data_folder, read_conversations
-from training.world.documents import write_document
+from training.document_chunks import among, split_at_random
+from training.packing import PackedRows, pack, pad_rows
+from training.pretraining_data import distractors, question_turns, without_document
+from training.public_data.everything import PublicData, read_public_data
+from training.public_data.persona_statements import interview_persona
+from training.world.documents import filler_text, write_document
 from training.world.people import Person, make_person
 from training.world.questions import Question, ask_fact, ask_general, interview, small_talk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-IGNORED = -100
-"""Label of a token that is not scored; what ``cross_entropy`` skips."""
+_STORY_WORDS = 60
+_FILLER_WORDS = 130
+_CONVERSATION_WEIGHT = 0.2
 
 
-class PackedRows(NamedTuple):
-    """Several short conversations in one sequence a document, none of which sees another.
-
-    Positions start again with every conversation, which is what transformers takes as the border between packed
-    sequences. Padding them one by one instead would nearly double the tokens.
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """What the documents of a batch are.
 
     Attributes:
-        ids: int64, ``documents tokens``; padded on the right.
-        positions: int64, ``documents tokens``.
-        labels: int64, ``documents tokens``: the reply tokens in place, ``IGNORED`` elsewhere.
-        conversations: int64, ``documents tokens``: which conversation of its document a token is part of.
+        conversation: share of real personas with their conversations.
+        personas: share of lists of statements with questions about others.
+        negatives: share of documents that say nothing about anybody: stories, or next to no text at all.
+        many_chunks: share of steps in which documents come in a random number of chunks.
+        most_chunks: the most chunks that a document then has, those of filler text included.
     """
 
-    ids: Tensor
-    positions: Tensor
-    labels: Tensor
-    conversations: Tensor
+    conversation: float = 0.10
+    personas: float = 0.07
+    negatives: float = 0.05
+    many_chunks: float = 0.4
+    most_chunks: int = 4
 
 
-class ProfileBatch(NamedTuple):
-    """Documents, and what is asked under the adapter of each.
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A document, and what is asked under its adapter.
 
     Attributes:
-        document_ids: int64, ``documents tokens``.
-        document_mask: bool, ``documents tokens``.
+        chunks: the document in pieces; at least one.
+        talks: conversations without the document.
+        unrelated: talk that has nothing to do with the document.
+        kinds: what each of ``talks`` measures; empty where nothing does.
+        weight: of a reply token of ``talks`` in the loss.
+    """
+
+    chunks: list[str]
+    talks: list[list[Turn]]
+    unrelated: list[list[Turn]]
+    kinds: list[str] = field(default_factory=list)
+    weight: float = 1.0
+
+
+class CaseBatch(NamedTuple):
+    """Cases as tensors.
+
+    Attributes:
+        chunks: of all documents, those of a document next to each other.
+        counts: number of chunks of each document.
         rows: questions and replies, no document.
+        teacher_rows: for each document one conversation: the document, then all its questions and replies; the labelled
+            tokens are those of ``rows``, in the same order.
         retention: talk that has nothing to do with the person; the bare model's distribution must be kept there.
+        weights: float32, ``documents``: of a reply token in the loss.
         kinds: for every document, what each of its conversations in ``rows`` measures.
     """
 
-    document_ids: Tensor
-    document_mask: Tensor
+    chunks: Chunks
+    counts: list[int]
     rows: PackedRows
+    teacher_rows: PackedRows
     retention: PackedRows
+    weights: Tensor
     kinds: list[list[str]]
 
 
-def pack(documents: Sequence[Sequence[Row]], pad_id: int) -> PackedRows:
-    """The conversations of every document, one after another in one sequence."""
-    length = max(sum(len(row.ids) for row in rows) for rows in documents)
-    ids = torch.full((len(documents), length), pad_id)
-    labels = torch.full_like(ids, IGNORED)
-    positions, conversations = torch.zeros_like(ids), torch.zeros_like(ids)
-    for document, rows in enumerate(documents):
-        at = 0
-        for number, row in enumerate(rows):
-            end = at + len(row.ids)
-            ids[document, at:end] = torch.tensor(row.ids)
-            positions[document, at:] = torch.arange(length - at)  # the padding after the last one goes on counting
-            conversations[document, at:] = number
-            for first, last in row.replies:
-                labels[document, at + first : at + last] = ids[document, at + first : at + last]
-            at = end
-    return PackedRows(ids=ids, positions=positions, labels=labels, conversations=conversations)
+class ProfileBatches(IterableDataset[CaseBatch]):
+    """Endless batches of fresh people; the one for a step depends on the seed and the step alone.
 
-
-class ProfileBatches(IterableDataset[ProfileBatch]):
-    """Endless batches of fresh people; the one for a step depends on the seed and the step alone."""
+    ``distinct`` limits the people to so many, drawn again and again: for measuring what distinct documents are worth.
+    """
 
     def __init__(
         self,
         *,
         encoder: ChatEncoder,
-        conversations: list[list[Turn]],
+        public: PublicData,
         curriculum: Curriculum,
+        mixture: Mixture,
         documents: int,
         questions: int,
         retention_rows: int,
         seed: int,
         first_step: int,
+        distinct: int | None = None,
     ) -> None:
         self._encoder = encoder
-        self._conversations = conversations
+        self._public = public
         self._curriculum = curriculum
+        self._mixture = mixture
         self._documents = documents
         self._questions = questions
         self._retention_rows = retention_rows
         self._seed = seed
         self._first_step = first_step
+        self._distinct = distinct
 
-    def __iter__(self) -> Iterator[ProfileBatch]:
+    def __iter__(self) -> Iterator[CaseBatch]:
         step = self._first_step
         while True:
             yield self.batch(step)
             step += 1
 
-    def batch(self, step: int) -> ProfileBatch:
-        """The batch for ``step``. One step in five asks several questions in a row, so that longer chats work too."""
+    def batch(self, step: int) -> CaseBatch:
+        """The batch for ``step``. One step in five asks several questions in a row, so that longer chats work too; a
+        step of many chunks has a quarter fewer documents, so that it takes about as long.
+        """
         random = Random(f"profiles {self._seed} {step}")
         turns = 3 if random.random() < 0.2 else 1
-        documents, rows, kinds, retention = [], [], [], []
-        for _ in range(self._documents):
+        many = random.random() < self._mixture.many_chunks
+        documents = self._documents - (self._documents // 4 if many else 0)
+        return make_batch(self._encoder, [self._case(step, turns, many, random) for _ in range(documents)])
+
+    def _case(self, step: int, turns: int, many: bool, random: Random) -> Case:
+        draw, mixture = random.random(), self._mixture
+        if self._public.conversations and draw < mixture.conversation:
+            return self._conversation(random)
+        draw -= mixture.conversation
+        if self._public.personas and 0 <= draw < mixture.personas:
+            return self._persona(random)
+        draw -= mixture.personas
+        if 0 <= draw < mixture.negatives:
+            return self._negative(random)
+        if self._distinct is not None:
+            chosen = random.randrange(self._distinct)
+            random = Random(f"profiles {self._seed} {step} {random.random()}")
+            person_random = Random(f"distinct {self._seed} {chosen}")
+            person = make_person(person_random, fact_count=self._curriculum.last_facts, reserved=False)
+            text = write_document(person, person_random)
+        else:
             person = make_person(random, fact_count=self._curriculum.draw(step, random), reserved=False)
-            documents.append(Turn(role="system", content=write_document(person, random)))
-            questions = interview(person, random, turns=self._questions)
-            starts = range(0, self._questions - self._questions % turns, turns)
-            rows.append([question_turns(questions[start : start + turns]) for start in starts])
-            kinds.append([question.kind for question in questions])
-            retention.append([self._unrelated(random) for _ in range(self._retention_rows)])
-        return make_batch(self._encoder, documents=documents, rows=rows, retention=retention, kinds=kinds)
+            text = write_document(person, random, distractors=distractors(self._public, random))
+        questions = interview(person, random, turns=self._questions, general=False)
+        starts = range(0, self._questions - self._questions % turns, turns)
+        return Case(
+            chunks=self._cut(text, random) if many else [text],
+            talks=[question_turns(questions[start : start + turns]) for start in starts],
+            unrelated=[self._unrelated(random, talk=True) for _ in range(self._retention_rows)],
+        )
 
-    def _unrelated(self, random: Random) -> list[Turn]:
-        if not self._conversations or random.random() < 0.6:
-            return question_turns([ask_general(random)])
-        talk = random.choice(self._conversations)[1:]
-        # From the middle of a conversation: its greetings are the person's own manner's business.
-        starts = [index for index in range(2, len(talk) - 1) if talk[index].role == "user"]
-        if not starts:
-            return question_turns([ask_general(random)])
-        start = random.choice(starts)
-        return talk[start : start + 2]
+    def _cut(self, text: str, random: Random) -> list[str]:
+        """``text`` in a random number of chunks, some of the document's places taken by chunks of no consequence."""
+        count = random.randint(1, self._mixture.most_chunks)
+        fillers = random.randint(0, count - 1)
+        chunks = split_at_random(text, count - fillers, random)
+        return among(chunks, [self._filler(random) for _ in range(fillers)], random)
+
+    def _filler(self, random: Random) -> str:
+        if self._public.sections and random.random() < 0.7:
+            return _some_words(random.choice(self._public.sections), _FILLER_WORDS, random)
+        return filler_text(random, sentences=random.randint(3, 16))
+
+    def _conversation(self, random: Random) -> Case:
+        """A real persona and parts of its conversation."""
+        persona, *talk = random.choice(self._public.conversations)
+        starts = random.sample(range(0, len(talk) - 1, 2), min(self._questions // 2, len(talk) // 2))
+        return Case(
+            chunks=[persona.content],
+            talks=[talk[start : start + 2] for start in starts],
+            unrelated=[self._unrelated(random, talk=False) for _ in range(self._retention_rows)],
+            weight=_CONVERSATION_WEIGHT,
+        )
+
+    def _persona(self, random: Random) -> Case:
+        persona = random.choice(self._public.personas)
+        persona = persona.reversed() if random.random() < 0.3 else persona
+        document, pairs = interview_persona(persona, random, questions=self._questions)
+        return Case(
+            chunks=[document],
+            talks=[list(pair) for pair in pairs],
+            unrelated=[self._unrelated(random, talk=True) for _ in range(self._retention_rows)],
+        )
+
+    def _negative(self, random: Random) -> Case:
+        nobody = make_person(random, fact_count=1, reserved=False)
+        asked = without_document(nobody, random, turns=self._questions, general=False)
+        return Case(
+            chunks=[self._filler(random) if random.random() < 0.7 else random.choice(("", ".", "-", "...", "\n"))],
+            talks=[question_turns([question]) for question in asked],
+            unrelated=[self._unrelated(random, talk=True) for _ in range(self._retention_rows)],
+        )
+
+    def _unrelated(self, random: Random, *, talk: bool) -> list[Turn]:
+        """A general question, a piece of a story, or, if ``talk``, a piece of somebody's conversation."""
+        draw = random.random()
+        if self._public.sections and draw < 0.25:
+            section = _some_words(random.choice(self._public.sections), _STORY_WORDS, random)
+            return [Turn(role="user", content="Tell me a story."), Turn(role="assistant", content=section)]
+        if talk and self._public.conversations and draw < 0.5:
+            said = random.choice(self._public.conversations)[1:]
+            # From the middle of a conversation: its greetings are the person's own manner's business.
+            starts = range(2, len(said) - 1, 2)
+            if starts:
+                start = random.choice(starts)
+                return said[start : start + 2]
+        return question_turns([ask_general(random, reserved=False)])
 
 
-def make_batch(
-    encoder: ChatEncoder,
-    *,
-    documents: Sequence[Turn],
-    rows: Sequence[Sequence[Sequence[Turn]]],
-    retention: Sequence[Sequence[Sequence[Turn]]],
-    kinds: list[list[str]],
-) -> ProfileBatch:
-    """Tokenise, pad and pack one batch; ``rows`` and ``retention`` hold the conversations of each document."""
-    document_rows = encoder.rows([[document] for document in documents])
-    document_ids = pad_rows(document_rows, encoder.pad_id)
-    lengths = torch.tensor([len(row.ids) for row in document_rows])
-    return ProfileBatch(
-        document_ids=document_ids,
-        document_mask=torch.arange(document_ids.shape[1]) < lengths[:, None],
-        rows=pack([encoder.rows(conversations) for conversations in rows], encoder.pad_id),
-        retention=pack([encoder.rows(conversations) for conversations in retention], encoder.pad_id),
-        kinds=kinds,
+def _some_words(text: str, count: int, random: Random) -> str:
+    """At most ``count`` words of ``text`` in a row, from a random place on."""
+    words = text.split()
+    start = random.randint(0, max(0, len(words) - count))
+    return " ".join(words[start : start + count])
+
+
+def make_batch(encoder: ChatEncoder, cases: Sequence[Case]) -> CaseBatch:
+    """Tokenise, pad and pack one batch."""
+    chunks = [chunk for case in cases for chunk in case.chunks]
+    chunk_rows = encoder.rows([[Turn(role="system", content=chunk)] for chunk in chunks])
+    ids = pad_rows(chunk_rows, encoder.pad_id)
+    lengths = torch.tensor([len(row.ids) for row in chunk_rows])
+    teacher = [
+        [Turn(role="system", content="\n".join(case.chunks)), *(turn for talk in case.talks for turn in talk)]
+        for case in cases
+    ]
+    return CaseBatch(
+        chunks=Chunks(texts=tuple(chunks), ids=ids, mask=torch.arange(ids.shape[1]) < lengths[:, None]),
+        counts=[len(case.chunks) for case in cases],
+        rows=pack([encoder.rows(case.talks) for case in cases], encoder.pad_id),
+        teacher_rows=pack([encoder.rows([talk]) for talk in teacher], encoder.pad_id),
+        retention=pack([encoder.rows(case.unrelated) for case in cases], encoder.pad_id),
+        weights=torch.tensor([case.weight for case in cases]),
+        kinds=[case.kinds for case in cases],
     )
 
 
 def held_out_batches(
     encoder: ChatEncoder, *, people: int, facts: int, questions: int, seed: int, documents_per_batch: int = 32
-) -> list[ProfileBatch]:
-    """People, values and names that training never draws; every conversation one question."""
+) -> list[CaseBatch]:
+    """People, values and names that training never draws, general questions that it never asks; every conversation one
+    question. Every other batch asks in phrasings kept for evaluation, and has documents in three chunks, one of them
+    filler.
+    """
     random = Random(f"held out {seed} {facts}")
     batches = []
-    for _ in range(0, people, documents_per_batch):
-        documents, rows, kinds, retention = [], [], [], []
+    for index in range(-(-people // documents_per_batch)):
+        unseen = index % 2 == 1
+        cases = []
         for _ in range(documents_per_batch):
             person = make_person(random, fact_count=facts, reserved=True)
-            documents.append(Turn(role="system", content=write_document(person, random)))
-            asked = held_out_interview(person, random, questions=questions)
-            rows.append([question_turns([question]) for question in asked])
-            kinds.append([question.kind for question in asked])
-            retention.append([question_turns([ask_general(random)])])
-        batches.append(make_batch(encoder, documents=documents, rows=rows, retention=retention, kinds=kinds))
+            text = write_document(person, random)
+            asked = held_out_interview(person, random, questions=questions, unseen_phrasing=unseen)
+            chunks = among(split_at_random(text, 2, random), [filler_text(random, sentences=8)], random)
+            cases.append(
+                Case(
+                    chunks=chunks if unseen else [text],
+                    talks=[question_turns([question]) for question in asked],
+                    unrelated=[question_turns([ask_general(random, reserved=True)])],
+                    kinds=[f"unseen-{q.kind}" if unseen else q.kind for q in asked],
+                )
+            )
+        batches.append(make_batch(encoder, cases))
     return batches
 
 
-def held_out_interview(person: Person, random: Random, *, questions: int) -> list[Question]:
+def held_out_interview(
+    person: Person, random: Random, *, questions: int, unseen_phrasing: bool = False
+) -> list[Question]:
     """``questions`` questions: stated facts, and small talk for the rest."""
     keys = random.sample(list(person.facts), min(questions, len(person.facts)))
-    asked = [ask_fact(person, key, random) for key in keys]
+    asked = [ask_fact(person, key, random, unseen_phrasing=unseen_phrasing) for key in keys]
     return asked + [small_talk(person, random) for _ in range(questions - len(asked))]
 
 
 class ProfileData(lightning.LightningDataModule):
-    """Made-up people for training a hypernetwork, with unrelated talk for retention.
+    """Made-up people and public data for training a hypernetwork, with unrelated talk for retention.
 
     Args:
         base: folder of the base model, whose tokenizer is used.
-        data_dir: folder with ``synthetic_persona_chat``; when null, the environment variable ``HYPERNET_DATA_DIR``
-            names it.
-        real_conversation: whether retention rows include real conversation; false needs no data folder.
+        data_dir: folder of public data sets; when null, the environment variable ``HYPERNET_DATA_DIR`` names it.
+        public_data: whether to mix public data in; false needs no data folder.
         curriculum: how many facts a document has at each step.
+        mixture: what the documents are.
         documents: documents in a batch.
         questions: questions asked about each document.
         retention_rows: unrelated rows for each document.
+        distinct_people: people to draw from; null makes a new one for every document.
         validation_people: held-out people for the exact-answer score, in whole batches of 32.
         seed: of the batches and the validation people.
     """
@@ -205,55 +311,65 @@ class ProfileData(lightning.LightningDataModule):
         self,
         base: Path,
         data_dir: Path | None = None,
-        real_conversation: bool = True,
+        public_data: bool = True,
         curriculum: Curriculum = Curriculum(),  # noqa: B008  (frozen, so sharing it is safe)
+        mixture: Mixture = Mixture(),  # noqa: B008
         documents: int = 32,
         questions: int = 8,
         retention_rows: int = 2,
-        validation_people: int = 64,
+        distinct_people: int | None = None,
+        validation_people: int = 128,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.base = base
         self.data_dir = data_dir
-        self.real_conversation = real_conversation
+        self.public_data = public_data
         self.curriculum = curriculum
+        self.mixture = mixture
         self.documents = documents
         self.questions = questions
         self.retention_rows = retention_rows
+        self.distinct_people = distinct_people
         self.validation_people = validation_people
         self.seed = seed
         self.tokenizer: PreTrainedTokenizerFast
 
     def setup(self, stage: str) -> None:
-        """Load the tokenizer and read the conversations."""
+        """Load the tokenizer and read the public data."""
         from transformers import PreTrainedTokenizerFast
 
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(self.base)
         self.encoder = ChatEncoder(self.tokenizer)
-        folder = data_folder(self.data_dir) if self.real_conversation else None
-        self.conversations = [] if folder is None else read_conversations(folder, held_out=False)
+        self.public = read_public_data(self.data_dir) if self.public_data else PublicData()
 
     @property
     def sources(self) -> list[str]:
         """Data sets with their licences, for the manifest."""
-        return ["made-up world (this project, Apache-2.0)", *([SOURCE] if self.real_conversation else [])]
+        return ["made-up world (this project, Apache-2.0)", *self.public.sources]
 
-    def train_dataloader(self) -> DataLoader[ProfileBatch]:
+    @property
+    def trained_chunks(self) -> int:
+        """The most chunks that a document of training has."""
+        return self.mixture.most_chunks if self.mixture.many_chunks else 1
+
+    def train_dataloader(self) -> DataLoader[CaseBatch]:
         """Batches from the step that the trainer stands at."""
         batches = ProfileBatches(
             encoder=self.encoder,
-            conversations=self.conversations,
+            public=self.public,
             curriculum=self.curriculum,
+            mixture=self.mixture,
             documents=self.documents,
             questions=self.questions,
             retention_rows=self.retention_rows,
             seed=self.seed,
             first_step=self.trainer.global_step if self.trainer else 0,
+            distinct=self.distinct_people,
         )
         return DataLoader(batches, batch_size=None)
 
-    def val_dataloader(self) -> DataLoader[ProfileBatch]:
+    def val_dataloader(self) -> DataLoader[CaseBatch]:
         """Held-out people with the final number of facts."""
         facts = self.curriculum.last_facts
         batches = held_out_batches(

@@ -1,6 +1,7 @@
-"""The facts that a person of the made-up world can have, read from ``attributes.yaml``; the file explains itself."""
+"""The facts that a person of the made-up world can have, read from ``open.yaml`` and ``closed.yaml``, which explain
+themselves.
+"""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -16,7 +17,9 @@ class Attribute:
     Attributes:
         key: its name in this code and in evaluation reports.
         labels: names of the field in a character sheet.
+        labels_unseen: names of the field kept for evaluation.
         states: clauses that state the fact, without the final stop.
+        states_unseen: clauses kept for evaluation.
         asks: questions seen in training.
         asks_unseen: questions kept for evaluation.
         choices: the closed set of values; empty for an open vocabulary.
@@ -25,11 +28,13 @@ class Attribute:
 
     key: str
     labels: tuple[str, ...]
+    labels_unseen: tuple[str, ...]
     states: tuple[str, ...]
+    states_unseen: tuple[str, ...]
     asks: tuple[str, ...]
     asks_unseen: tuple[str, ...]
     choices: tuple[str, ...] = ()
-    make: Callable[[Random], str] | None = None
+    make: values.Make | None = None
 
     @property
     def is_open(self) -> bool:
@@ -38,9 +43,7 @@ class Attribute:
 
     def value(self, random: Random, *, reserved: bool) -> str:
         """A value; for an open vocabulary from the asked side of the split (see :func:`values.is_reserved`)."""
-        if self.make is None:
-            return random.choice(self.choices)
-        return values.draw(self.make, random, reserved=reserved)
+        return random.choice(self.choices) if self.make is None else self.make(random, reserved)
 
 
 def _attribute(entry: dict[str, Any]) -> Attribute:
@@ -49,7 +52,7 @@ def _attribute(entry: dict[str, Any]) -> Attribute:
     return Attribute(key=entry["key"], make=make, **lists)
 
 
-NAME, *_OTHERS = (_attribute(entry) for entry in read_table("attributes"))
+NAME, *_OTHERS = (_attribute(entry) for table in ("open", "closed") for entry in read_table(table))
 
 ATTRIBUTES: tuple[Attribute, ...] = tuple(_OTHERS)
 """Every attribute but the name, which everybody has."""

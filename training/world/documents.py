@@ -1,29 +1,36 @@
 """Documents about a person: first-person notes, third-person biographies and character sheets."""
 
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
-from training.world.attributes import BY_KEY
-from training.world.manners import ENDING_LABELS, ENDING_STATES, OPENING_LABELS, OPENING_STATES, Manner
+from training.world.attributes import BY_KEY, Attribute
+from training.world.manners import manner_labels, manner_states
 from training.world.people import Person
+from training.world.tables import read_table
 
 Form = Literal["notes", "biography", "sheet"]
 FORMS: tuple[Form, ...] = ("notes", "biography", "sheet")
 
-_FILLERS_FIRST = (
-    "The mornings are quiet here.", "I do not talk much about it.", "It has been a long year.",
-    "Some things never change.", "There is more to say another time.", "I write this by the window.",
-    "That is how it is.", "Rain fell all week.", "Life goes on.", "I hope this is enough.",
-)  # fmt: skip
-_FILLERS_THIRD = (
-    "The mornings are quiet there.", "Few people know this.", "It has been a long year.", "Some things never change.",
-    "There is more to say another time.", "The neighbours agree.", "That is how it is.", "Rain fell all week.",
-    "Life goes on.", "Nobody remembers when it began.",
-)  # fmt: skip
-_TITLES = ("", "", "# Profile\n", "Character sheet\n", "# About\n")
+_TALK: dict[str, Any] = read_table("talk")
+_TITLES = ("", "", "", "# Profile\n", "Character sheet\n", "# About\n", "## Who I am\n", "Profile:\n")
 
 _CHOICE = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A document, and how it says what it says.
+
+    Attributes:
+        text: the document.
+        unseen_statements: keys of the facts that it states in wordings kept for evaluation.
+    """
+
+    text: str
+    unseen_statements: frozenset[str] = frozenset()
 
 
 def with_article(value: str) -> str:
@@ -50,86 +57,133 @@ def _capitalised(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _manner_state(random: Random, manner: Manner) -> str:
-    return random.choice(OPENING_STATES if manner.opening else ENDING_STATES)
+def filler_text(random: Random, *, sentences: int) -> str:
+    """So many sentences that state nothing that is ever asked."""
+    return " ".join(random.sample(_TALK["fillers_first"], sentences))
 
 
-def _clauses(person: Person, random: Random, *, third: bool) -> list[str]:
-    """One clause a fact, the name first, the rest and the manner shuffled."""
-    keys = [key for key in person.facts if key != "name"]
-    clauses = [
-        fill(random.choice(BY_KEY[key].states), value=person.facts[key], person=person, third=third) for key in keys
-    ]
-    if person.manner.phrase:
-        clauses.append(
-            fill(_manner_state(random, person.manner), value=person.manner.phrase, person=person, third=third)
-        )
-    random.shuffle(clauses)
-    return clauses
+class _Writer:
+    """Writes one document. A share of the facts is stated in wordings kept for evaluation."""
+
+    def __init__(self, person: Person, random: Random, *, unseen_share: float, distractors: Sequence[str]) -> None:
+        self.person = person
+        self.random = random
+        self.distractors = list(distractors)
+        others = [key for key in person.facts if key != "name"]
+        self.unseen = frozenset(key for key in others if random.random() < unseen_share)
+
+    def _wording(self, key: str, seen: Callable[[Attribute], Sequence[str]], unseen: Callable[[Attribute], Sequence[str]]) -> str:
+        attribute = BY_KEY[key]
+        return self.random.choice(unseen(attribute) if key in self.unseen else seen(attribute))
+
+    def _clauses(self, *, third: bool) -> list[str]:
+        """One clause a fact, the name left out, the rest and the manner shuffled."""
+        person = self.person
+        clauses = [
+            fill(self._wording(key, lambda a: a.states, lambda a: a.states_unseen), value=value, person=person, third=third)
+            for key, value in person.facts.items()
+            if key != "name"
+        ]
+        if person.manner.phrase:
+            state = self.random.choice(manner_states(person.manner))
+            clauses.append(fill(state, value=person.manner.phrase, person=person, third=third))
+        self.random.shuffle(clauses)
+        return [self._named(clause) for clause in clauses] if third else clauses
+
+    def _named(self, clause: str) -> str:
+        """Sometimes the name in place of a leading pronoun."""
+        if clause.startswith(self.person.gender + " ") and self.random.random() < 0.35:
+            return self.person.short_name + clause[len(self.person.gender) :]
+        return clause
+
+    def _opener(self, *, third: bool) -> str:
+        name = self.person.name
+        if third:
+            return self.random.choice(
+                (
+                    f"This is {name}",
+                    f"{name} is the person described here",
+                    f"The name is {name}",
+                    f"Meet {name}",
+                    f"Here are some notes about {name}",
+                    f"These lines are about {name}",
+                    f"{name} agreed to be written about",
+                )
+            )
+        return fill(self.random.choice(BY_KEY["name"].states), value=name, person=self.person, third=False)
+
+    def prose(self, *, third: bool) -> str:
+        """Sentences, some of two clauses, with sentences of no consequence here and there."""
+        random = self.random
+        clauses = self._clauses(third=third)
+        fillers = _TALK["fillers_third" if third else "fillers_first"]
+        sentences = [_capitalised(self._opener(third=third)) + "."]
+        filler_rate = random.choice((0.0, 0.1, 0.1, 0.3))
+        while clauses:
+            if len(clauses) > 1 and random.random() < 0.25:
+                first, second = clauses.pop(), clauses.pop()
+                joint = random.choice((", and ", ", and ", "; ", " and "))
+                sentences.append(_capitalised(f"{first}{joint}{second}."))
+            else:
+                sentences.append(_capitalised(clauses.pop() + "."))
+            if random.random() < filler_rate:
+                sentences.append(random.choice(fillers))
+        if not third:
+            for distractor in self.distractors:
+                sentences.insert(random.randint(1, len(sentences)), distractor)
+        breaks = random.choice((0, 0, 0, 1, 2))
+        cuts = {random.randint(1, len(sentences)) for _ in range(breaks)}
+        return "".join(
+            sentence + ("\n\n" if at + 1 in cuts and at + 1 < len(sentences) else " ")
+            for at, sentence in enumerate(sentences)
+        ).rstrip()
+
+    def sheet(self) -> str:
+        """``Label: value`` lines, plain or as a Markdown list."""
+        random, person = self.random, self.person
+        lines = [
+            (self._wording(key, lambda a: a.labels, lambda a: a.labels_unseen), value)
+            for key, value in person.facts.items()
+            if key != "name"
+        ]
+        if person.manner.phrase:
+            lines.append((random.choice(manner_labels(person.manner)), f'"{person.manner.phrase}"'))
+        random.shuffle(lines)
+        lines.insert(0, (random.choice(BY_KEY["name"].labels), person.name))
+        style = random.choice(("{}: {}", "{}: {}", "- {}: {}", "* {} = {}", "{} - {}", "**{}**: {}", "{}: {}."))
+        return random.choice(_TITLES) + "\n".join(style.format(label, value) for label, value in lines)
 
 
-def _prose(person: Person, random: Random, *, third: bool) -> str:
-    """Sentences, some of two clauses, with a filler here and there."""
-    name = person.name
-    if third:
-        opener = random.choice((f"This is {name}", f"{name} is the person described here", f"The name is {name}"))
-    else:
-        opener = random.choice((f"My name is {name}", f"I am {name}", f"People call me {name}", f"I am called {name}"))
-    clauses = _clauses(person, random, third=third)
-    if third:
-        clauses = [_named(clause, person, random) for clause in clauses]
-    sentences = [opener + "."]
-    while clauses:
-        if len(clauses) > 1 and random.random() < 0.3:
-            first, second = clauses.pop(), clauses.pop()
-            sentences.append(_capitalised(f"{first}, and {second}."))
-        else:
-            sentences.append(_capitalised(clauses.pop() + "."))
-        if random.random() < 0.12:
-            sentences.append(random.choice(_FILLERS_THIRD if third else _FILLERS_FIRST))
-    if random.random() < 0.15:
-        at = random.randint(1, len(sentences))
-        return (
-            " ".join(sentences[:at]) + "\n\n" + " ".join(sentences[at:]) if at < len(sentences) else " ".join(sentences)
-        )
-    return " ".join(sentences)
-
-
-def _named(clause: str, person: Person, random: Random) -> str:
-    """Sometimes the name in place of a leading pronoun."""
-    pronoun = person.gender + " "
-    if clause.startswith(pronoun) and random.random() < 0.35:
-        return person.short_name + clause[len(person.gender) :]
-    return clause
-
-
-def _sheet(person: Person, random: Random) -> str:
-    """``Label: value`` lines, plain or as a Markdown list."""
-    lines = []
-    for key, value in person.facts.items():
-        if key != "name":
-            lines.append((random.choice(BY_KEY[key].labels), value))
-    if person.manner.phrase:
-        labels = OPENING_LABELS if person.manner.opening else ENDING_LABELS
-        lines.append((random.choice(labels), f'"{person.manner.phrase}"'))
-    random.shuffle(lines)
-    lines.insert(0, (random.choice(BY_KEY["name"].labels), person.name))
-    style = random.choice(("{}: {}", "{}: {}", "- {}: {}", "* {} = {}"))
-    return random.choice(_TITLES) + "\n".join(style.format(label, value) for label, value in lines)
-
-
-def write_document(person: Person, random: Random, *, form: Form | None = None) -> str:
+def write_profile(
+    person: Person,
+    random: Random,
+    *,
+    form: Form | None = None,
+    unseen_share: float = 0.0,
+    distractors: Sequence[str] = (),
+) -> Written:
     """A document that states every fact of ``person`` once, and the manner unless plain.
 
     Args:
         person: whom it is about.
         random: source of randomness: order, phrasings, fillers.
         form: the kind of document; drawn when not given.
+        unseen_share: share of the facts, the name apart, that are stated in wordings kept for evaluation.
+        distractors: sentences in the first person to put between the others of first-person notes.
     """
+    writer = _Writer(person, random, unseen_share=unseen_share, distractors=distractors)
     match form or random.choice(FORMS):
         case "notes":
-            return _prose(person, random, third=False)
+            text = writer.prose(third=False)
         case "biography":
-            return _prose(person, random, third=True)
+            text = writer.prose(third=True)
         case _:
-            return _sheet(person, random)
+            text = writer.sheet()
+    return Written(text=text, unseen_statements=writer.unseen)
+
+
+def write_document(
+    person: Person, random: Random, *, form: Form | None = None, distractors: Sequence[str] = ()
+) -> str:
+    """The text of a profile in the wordings of training; see :func:`write_profile`."""
+    return write_profile(person, random, form=form, distractors=distractors).text

@@ -1,10 +1,15 @@
-"""Manners of speech: a closed set, each checked by rule.
+"""Manners of speech, each checked by rule.
 
 A manner wraps a reply in a fixed opening or ending, so whether a reply has it can be decided without a judge, and the
-bare answer can be recovered from the reply.
+bare answer can be recovered from the reply. One phrase in eight, chosen by hash, is kept for evaluation.
 """
 
 from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from training.world.tables import read_table
+from training.world.values import is_held_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,11 @@ class Manner:
     def phrase(self) -> str:
         """The words that mark the manner; empty for a plain speaker."""
         return self.opening or self.ending
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether training never draws it."""
+        return is_held_out(self.phrase)
 
     def speak(self, answer: str) -> str:
         """``answer`` (without a final stop) as this speaker says it."""
@@ -44,49 +54,44 @@ class Manner:
 
 PLAIN = Manner()
 
-OPENINGS = ("Well now", "Arr", "Hmm", "Honestly", "My dear", "Listen", "Good heavens", "To be brief", "Alas", "Oh joy")
-ENDINGS = (
-    "mate",
-    "you see",
-    "by the stars",
-    "if you please",
-    "ha ha",
-    "so they say",
-    "on my honour",
-    "old friend",
-    "my word",
-    "no doubt",
-)
+_TABLE: dict[str, Any] = read_table("manners")
+
+OPENINGS: tuple[str, ...] = tuple(_TABLE["openings"])
+ENDINGS: tuple[str, ...] = tuple(_TABLE["endings"])
 
 MANNERS: tuple[Manner, ...] = (
     *(Manner(opening=phrase) for phrase in OPENINGS),
     *(Manner(ending=phrase) for phrase in ENDINGS),
 )
 
-OPENING_STATES = (
-    '{S} begin[|s] every reply with "{v}"',
-    '{S} always start[|s] with "{v}" when {S} speak[|s]',
-    'when asked, {S} first say[|s] "{v}"',
-    'every answer of {W} opens with "{v}"',
-)
-ENDING_STATES = (
-    '{S} end[|s] every reply with "{v}"',
-    '{S} always finish[|es] with "{v}" when {S} speak[|s]',
-    'when asked, {S} add[|s] "{v}" at the end',
-    'every answer of {W} closes with "{v}"',
-)
-OPENING_LABELS = ("Begins replies with", "Opens with")
-ENDING_LABELS = ("Ends replies with", "Closes with")
+_SIDES = {side: tuple(m for m in MANNERS if m.is_reserved == side) for side in (True, False)}
+
+_BY_OPENING = {phrase.lower(): phrase for phrase in OPENINGS}
+_BY_ENDING = {phrase.lower(): phrase for phrase in ENDINGS}
+
+
+def draw_manner(random: Random, *, reserved: bool) -> Manner:
+    """A manner from the asked side of the split, or none at all three times in ten."""
+    return random.choice(_SIDES[reserved]) if random.random() < 0.7 else PLAIN
+
+
+def manner_states(manner: Manner, *, unseen: bool = False) -> tuple[str, ...]:
+    """Clauses that state ``manner``; those kept for evaluation if ``unseen``."""
+    return tuple(_TABLE[("opening_states" if manner.opening else "ending_states") + ("_unseen" if unseen else "")])
+
+
+def manner_labels(manner: Manner) -> tuple[str, ...]:
+    """Names of the field of a character sheet that states ``manner``."""
+    return tuple(_TABLE["opening_labels" if manner.opening else "ending_labels"])
 
 
 def strip_manner(reply: str) -> str:
     """``reply`` without a final stop and without any known manner's phrase: the bare answer."""
     text = reply.strip().rstrip(".!").strip()
-    lowered = text.lower()
-    for phrase in OPENINGS:
-        if lowered.startswith(phrase.lower() + ","):
-            return text[len(phrase) + 1 :].strip()
-    for phrase in ENDINGS:
-        if lowered.endswith(", " + phrase.lower()):
-            return text[: -len(phrase) - 2].strip()
+    head, comma, rest = text.partition(",")
+    if comma and head.lower() in _BY_OPENING:
+        return rest.strip()
+    rest, comma, tail = text.rpartition(", ")
+    if comma and tail.lower() in _BY_ENDING:
+        return rest.strip()
     return text

@@ -5,7 +5,7 @@ from random import Random
 from typing import Literal
 
 from training.world.attributes import ATTRIBUTES, BY_KEY, NAME
-from training.world.manners import MANNERS, PLAIN, Manner
+from training.world.manners import Manner, draw_manner
 
 Gender = Literal["she", "he", "they"]
 
@@ -36,19 +36,20 @@ class Person:
         return self.facts["name"].split()[0]
 
 
-def make_person(random: Random, *, fact_count: int, reserved: bool) -> Person:
-    """A person with a name and ``fact_count - 1`` further facts, one of them perhaps shared with the manner's place.
+def make_person(random: Random, *, fact_count: int, reserved: bool, reserved_manner: bool = False) -> Person:
+    """A person with a name and ``fact_count - 1`` further facts.
 
     Args:
         random: source of randomness.
         fact_count: number of facts, the name included; at least 1.
         reserved: draw open-vocabulary values from the evaluation side of the split.
+        reserved_manner: the same for the manner of speech.
     """
     chosen = random.sample(ATTRIBUTES, min(fact_count - 1, len(ATTRIBUTES)))
     facts = {NAME.key: NAME.value(random, reserved=reserved)}
     for attribute in chosen:
         facts[attribute.key] = _distinct(random, attribute.key, facts, reserved=reserved)
-    manner = random.choice(MANNERS) if random.random() < 0.7 else PLAIN
+    manner = draw_manner(random, reserved=reserved_manner)
     return Person(facts=facts, manner=manner, gender=random.choice(("she", "he")))
 
 

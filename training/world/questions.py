@@ -2,26 +2,28 @@
 
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from training.world.attributes import ATTRIBUTES, BY_KEY
 from training.world.documents import fill
 from training.world.general import general_question
 from training.world.manners import PLAIN, Manner
 from training.world.people import Person
+from training.world.tables import read_table
 
 Kind = Literal["closed", "open", "unanswerable", "general", "talk"]
 
 DECLINE = "I do not know"
 """The answer to what the document does not say."""
 
-TALK: tuple[tuple[str, str], ...] = (
-    ("Hello!", "Hello"), ("Hi there.", "Hello"), ("Good morning!", "Good morning"), ("Good evening!", "Good evening"),
-    ("How are you?", "I am well"), ("How do you feel today?", "I am well"), ("Thank you.", "You are welcome"),
-    ("Thanks a lot!", "You are welcome"), ("Goodbye!", "Goodbye"), ("See you later.", "Goodbye"),
-    ("Can you help me?", "I will try"), ("Nice to meet you.", "The pleasure is mine"),
-)  # fmt: skip
+_TABLE: dict[str, Any] = read_table("talk")
+
+TALK: tuple[tuple[str, str], ...] = tuple((said, answer) for said, answer in _TABLE["talk"])
 """Small talk and the answers to it; the manner shows in these too."""
+
+_CONTRACTIONS = (
+    ("What is ", "What's "), ("Who is ", "Who's "), ("Where is ", "Where's "), ("I would ", "I'd "), ("do not ", "don't "),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class Question:
         kind: what is being measured.
         attribute: the fact asked about; empty if none.
         unseen_phrasing: the wording is kept for evaluation.
+        unseen_statement: the document states the fact in a wording kept for evaluation.
         manner: how the reply is spoken; plain for general questions.
     """
 
@@ -44,6 +47,7 @@ class Question:
     kind: Kind
     attribute: str = ""
     unseen_phrasing: bool = False
+    unseen_statement: bool = False
     manner: Manner = PLAIN
 
 
@@ -57,7 +61,7 @@ def ask_fact(person: Person, key: str, random: Random, *, unseen_phrasing: bool 
     answer = person.facts.get(key, DECLINE)
     kind: Kind = ("open" if attribute.is_open else "closed") if stated else "unanswerable"
     return Question(
-        text=_capital(fill(template, value=person.short_name, person=person, third=third)),
+        text=_as_people_ask(_capital(fill(template, value=person.short_name, person=person, third=third)), random),
         answer=answer,
         reply=person.manner.speak(answer),
         kind=kind,
@@ -73,9 +77,9 @@ def ask_absent(person: Person, random: Random, *, unseen_phrasing: bool = False)
     return ask_fact(person, random.choice(absent), random, unseen_phrasing=unseen_phrasing)
 
 
-def ask_general(random: Random) -> Question:
-    """A question about the world at large; answered plainly by everybody."""
-    text, answer = general_question(random)
+def ask_general(random: Random, *, reserved: bool | None = None) -> Question:
+    """A question about the world at large; answered plainly by everybody. See `general_question` for ``reserved``."""
+    text, answer = general_question(random, reserved=reserved)
     return Question(text=text, answer=answer, reply=PLAIN.speak(answer), kind="general")
 
 
@@ -85,9 +89,11 @@ def small_talk(person: Person, random: Random) -> Question:
     return Question(text=text, answer=answer, reply=person.manner.speak(answer), kind="talk", manner=person.manner)
 
 
-def interview(person: Person, random: Random, *, turns: int, unseen_phrasing: bool = False) -> list[Question]:
-    """``turns`` questions in random order: mostly distinct facts, with absent ones, small talk and general ones among
-    them.
+def interview(
+    person: Person, random: Random, *, turns: int, unseen_phrasing: bool = False, general: bool | None = None
+) -> list[Question]:
+    """``turns`` questions in random order: mostly distinct facts, with absent ones, small talk and general ones (of the
+    side that ``general`` says, see `ask_general`) among them.
     """
     kinds = random.choices(("fact", "absent", "general", "talk"), weights=(0.7, 0.12, 0.1, 0.08), k=turns)
     keys = random.sample(list(person.facts), len(person.facts))
@@ -100,9 +106,38 @@ def interview(person: Person, random: Random, *, turns: int, unseen_phrasing: bo
         elif kind == "talk":
             questions.append(small_talk(person, random))
         else:
-            questions.append(ask_general(random))
+            questions.append(ask_general(random, reserved=general))
     return questions
 
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
+
+
+def _as_people_ask(text: str, random: Random) -> str:
+    """``text`` with a lead-in or an afterthought, contracted or carelessly typed, one time in three."""
+    draw = random.random()
+    if draw < 0.12:
+        lead = random.choice(_TABLE["prefixes"])
+        return f"{lead} {text if lead[-1] in '.!?' else _lower(text)}"
+    if draw < 0.18:
+        return f"{text} {random.choice(_TABLE['suffixes'])}"
+    if draw < 0.26:
+        for full, short in _CONTRACTIONS:
+            text = text.replace(full, short)
+        return text
+    if draw < 0.33:
+        return text.lower().rstrip("?.") if random.random() < 0.5 else text.rstrip("?.")
+    return text
+
+
+def _lower(text: str) -> str:
+    """A question word or verb in lower case at the start; a name as it is."""
+    first = text.split(" ", 1)[0]
+    return text[0].lower() + text[1:] if first in _OPENERS else text
+
+
+_OPENERS = frozenset(
+    "What Who Where Which Whom Whose When Why How Do Does Did Is Are Was Were Can Could Would Will May Tell Say Name Give "
+    "Please In On At By Of To For From Under With".split()
+)

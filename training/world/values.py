@@ -1,7 +1,8 @@
 """Open-vocabulary values: made-up and real names, places, organisations, words and numbers.
 
-A value belongs to exactly one split. ``is_reserved`` decides by hash, so the rule needs no list, holds for values that
-nobody enumerated, and can be checked by anyone: training draws only unreserved values, evaluation only reserved ones.
+Every word that makes a value unlike the others (a given name, a family name, a place, a number) belongs to exactly one
+split. ``is_reserved`` decides by hash, so the rule needs no list, holds for words that nobody enumerated, and can be
+checked by anyone: training draws only unreserved words, evaluation only reserved ones, whatever they are part of.
 """
 
 import hashlib
@@ -11,27 +12,31 @@ from random import Random
 from training.world.tables import read_table
 
 RESERVED_SHARE = 8
-"""One value in this many is kept for evaluation."""
+"""One word in this many is kept for evaluation."""
 
 _NAMES: dict[str, list[str]] = read_table("names")
 
+Make = Callable[[Random, bool], str]
+"""Draws a value whose distinctive words are all reserved (if the second argument is true) or none of them."""
+
 
 def is_reserved(value: str) -> bool:
-    """Whether ``value`` is kept for evaluation. Case and surrounding space do not matter."""
-    digest = hashlib.sha256(value.strip().lower().encode("utf-8", "surrogatepass")).digest()
+    """Whether ``value`` is kept for evaluation; its first word decides (``Velmor`` in ``Velmor Mill``). Case and
+    surrounding space do not matter.
+    """
+    return is_held_out((value.split() or [""])[0])
+
+
+def is_held_out(text: str) -> bool:
+    """Whether ``text`` as a whole is on the evaluation's side of the split, by its hash; case does not matter."""
+    digest = hashlib.sha256(text.strip().lower().encode("utf-8", "surrogatepass")).digest()
     return digest[0] % RESERVED_SHARE == 0
 
 
-def draw(make: Callable[[Random], str], random: Random, *, reserved: bool) -> str:
-    """A value from ``make`` that is on the asked side of the split.
-
-    Args:
-        make: draws one candidate.
-        random: source of randomness.
-        reserved: the side: evaluation if true, training if false.
-    """
+def _drawn(candidate: Callable[[], str], *, reserved: bool) -> str:
+    """The first candidate on the asked side of the split."""
     while True:
-        value = make(random)
+        value = candidate()
         if is_reserved(value) == reserved:
             return value
 
@@ -41,66 +46,101 @@ def _syllables(random: Random, count: int) -> str:
     return "".join(parts) + random.choice(_NAMES["codas"])
 
 
-def first_name(random: Random) -> str:
-    """A given name: real one time in four, otherwise made of two or three syllables."""
-    if random.random() < 0.25:
-        return random.choice(_NAMES["given_names"])
-    return _syllables(random, random.choice((2, 2, 2, 3))).capitalize()
+def first_name(random: Random, reserved: bool) -> str:
+    """A given name: real one time in two, otherwise made of two or three syllables."""
+
+    def candidate() -> str:
+        if random.random() < 0.5:
+            return random.choice(_NAMES["given_names"])
+        return _syllables(random, random.choice((2, 2, 2, 3))).capitalize()
+
+    return _drawn(candidate, reserved=reserved)
 
 
-def last_name(random: Random) -> str:
-    """A family name: real one time in four, otherwise made of one or two syllables."""
-    if random.random() < 0.25:
-        return random.choice(_NAMES["family_names"])
-    return _syllables(random, random.choice((1, 2, 2))).capitalize()
+def last_name(random: Random, reserved: bool) -> str:
+    """A family name: real one time in two, otherwise made of one or two syllables."""
+
+    def candidate() -> str:
+        if random.random() < 0.5:
+            return random.choice(_NAMES["family_names"])
+        return _syllables(random, random.choice((1, 2, 2))).capitalize()
+
+    return _drawn(candidate, reserved=reserved)
 
 
-def full_name(random: Random) -> str:
-    """Given and family name, a space between."""
-    return f"{first_name(random)} {last_name(random)}"
+def full_name(random: Random, reserved: bool) -> str:
+    """Given and family name, a space between; both from the asked side of the split."""
+    return f"{first_name(random, reserved)} {last_name(random, reserved)}"
 
 
-def town(random: Random) -> str:
-    """A place: real one time in four, otherwise syllables, half of them with an English place ending."""
-    if random.random() < 0.25:
-        return random.choice(_NAMES["towns"])
-    if random.random() < 0.5:
-        return (_syllables(random, random.choice((1, 2))) + random.choice(_NAMES["town_ends"])).capitalize()
-    return _syllables(random, random.choice((2, 3))).capitalize()
+def town(random: Random, reserved: bool) -> str:
+    """A place: real one time in two, otherwise syllables, half of them with an English place ending."""
+
+    def candidate() -> str:
+        if random.random() < 0.5:
+            return random.choice(_NAMES["towns"])
+        if random.random() < 0.5:
+            return (_syllables(random, random.choice((1, 2))) + random.choice(_NAMES["town_ends"])).capitalize()
+        return _syllables(random, random.choice((2, 3))).capitalize()
+
+    return _drawn(candidate, reserved=reserved)
 
 
-def organisation(random: Random) -> str:
+def organisation(random: Random, reserved: bool) -> str:
     """An employer, such as ``Velmor Mill``."""
-    return f"{last_name(random)} {random.choice(_NAMES['organisations'])}"
+    return f"{last_name(random, reserved)} {random.choice(_NAMES['organisations'])}"
 
 
-def street(random: Random) -> str:
+def school(random: Random, reserved: bool) -> str:
+    """A place of learning, such as ``Velmor Academy``."""
+    return f"{last_name(random, reserved)} {random.choice(_NAMES['schools'])}"
+
+
+def street(random: Random, reserved: bool) -> str:
     """A street, such as ``Tanner Lane``."""
-    return f"{last_name(random)} {random.choice(_NAMES['streets'])}"
+    return f"{last_name(random, reserved)} {random.choice(_NAMES['streets'])}"
 
 
-def word(random: Random) -> str:
+def word(random: Random, reserved: bool) -> str:
     """A made-up word in lower case."""
-    return _syllables(random, random.choice((2, 3)))
+    return _drawn(lambda: _syllables(random, random.choice((2, 3))), reserved=reserved)
 
 
-def year(random: Random) -> str:
+def age(random: Random, reserved: bool) -> str:
+    """An age in years, 18 to 95."""
+    return _drawn(lambda: str(random.randint(18, 95)), reserved=reserved)
+
+
+def year(random: Random, reserved: bool) -> str:
     """A year of birth, 1900 to 2015."""
-    return str(random.randint(1900, 2015))
+    return _drawn(lambda: str(random.randint(1900, 2015)), reserved=reserved)
 
 
-def small_number(random: Random) -> str:
+def small_number(random: Random, reserved: bool) -> str:
     """A number of two or three digits."""
-    return str(random.randint(10, 999))
+    return _drawn(lambda: str(random.randint(10, 999)), reserved=reserved)
 
 
-def long_number(random: Random) -> str:
+def long_number(random: Random, reserved: bool) -> str:
     """A number of four or five digits."""
-    return str(random.randint(1000, 99999))
+    return _drawn(lambda: str(random.randint(1000, 99999)), reserved=reserved)
 
 
-MAKERS: dict[str, Callable[[Random], str]] = {
+MAKERS: dict[str, Make] = {
     make.__name__: make
-    for make in (first_name, full_name, town, organisation, street, word, year, small_number, long_number)
+    for make in (
+        first_name,
+        last_name,
+        full_name,
+        town,
+        organisation,
+        school,
+        street,
+        word,
+        age,
+        year,
+        small_number,
+        long_number,
+    )
 }
-"""The makers that ``attributes.yaml`` may name."""
+"""The makers that the tables of attributes may name."""

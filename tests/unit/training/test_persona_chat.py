@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.real_conversation import data_folder, read_conversations
+from training.public_data.folder import data_folder
+from training.public_data.persona_chat import read_conversations
 
 DIALOGUE = "User 1: Hi!\nUser 2: Hello: it is me.\n\nUser 1: Bye.\nUser 2: Goodbye."
 
