@@ -47,8 +47,8 @@ def decode_ratios(generator: Generator, *, rounds: int) -> Iterator[Measure]:
     engine = InProcessEngine(
         base,
         slots=max(BATCHES),
-        max_rank=generator.rank,
-        target_modules=generator.target_modules,
+        max_rank=generator.signature.rank,
+        target_modules=generator.signature.target_modules,
         max_batch_rows=max(BATCHES),
     )
     for adapter in adapters:

@@ -21,6 +21,9 @@ HypernetError                  internal_error          500
 ├── AdapterError               adapter_error           422
 │   ├── AdapterInvalid         adapter_invalid         422
 │   └── AdapterMismatch        adapter_mismatch        409
+├── StateError                 state_error             422
+│   ├── StateInvalid           state_invalid           422
+│   └── StateMismatch          state_mismatch          409
 ├── CheckpointError            checkpoint_error        500
 │   ├── CheckpointNotFound     checkpoint_not_found    500
 │   ├── CheckpointInvalid      checkpoint_invalid      500
@@ -203,6 +206,26 @@ class AdapterMismatch(AdapterError):
     """A sound adapter made for another base model."""
 
     code = "adapter_mismatch"
+    http_status = 409
+
+
+class StateError(HypernetError):
+    """What a generator kept of documents cannot be used."""
+
+    code = "state_error"
+    http_status = 422
+
+
+class StateInvalid(StateError):
+    """A state file that is corrupt, cut short or no state at all."""
+
+    code = "state_invalid"
+
+
+class StateMismatch(StateError):
+    """A sound state that another generator made."""
+
+    code = "state_mismatch"
     http_status = 409
 
 

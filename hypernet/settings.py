@@ -43,7 +43,8 @@ class Settings(BaseSettings):
     )
 
     checkpoint: str = "tiny"
-    """Name of the checkpoint to load; also the served name of its base model."""
+    """Name of the checkpoint to load, as in `tiny`, or `tiny/mlp` for another architecture than the default one; what
+    stands before the slash is the served name of its base model."""
 
     checkpoints: Path | None = None
     """Folder that holds the checkpoints; by default `checkpoints/` next to the package."""
@@ -68,6 +69,12 @@ class Settings(BaseSettings):
 
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one and prints it."""
+
+    architectures: str = ""
+    """Modules that register architectures of the operator's own, names separated by commas."""
+
+    max_document_tokens: int | None = Field(default=None, ge=1)
+    """Longest document that is read, in tokens; by default what the checkpoint's manifest says."""
 
     device: str = "cpu"
     """torch device of the base model and the hypernetwork: `cpu`, `cuda`, `cuda:1`."""

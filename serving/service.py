@@ -106,12 +106,14 @@ class Service:
         store = DirectoryStore(settings.store_dir)
         store.check()
         paths = checkpoints.find(settings.checkpoint, root=settings.checkpoints)
-        generator = Generator.from_checkpoint(paths, device=settings.device)
+        generator = Generator.from_checkpoint(
+            paths, device=settings.device, max_document_tokens=settings.max_document_tokens
+        )
         engine = InProcessEngine(
             generator.base,
             slots=settings.slots,
-            max_rank=generator.rank,
-            target_modules=generator.target_modules,
+            max_rank=generator.signature.rank,
+            target_modules=generator.signature.target_modules,
             max_batch_rows=settings.max_batch_rows,
         )
         service = cls(generator=generator, engine=engine, store=store)
@@ -125,7 +127,7 @@ class Service:
     @property
     def base(self) -> str:
         """The served name of the base model."""
-        return self.generator.name
+        return self.generator.base.name
 
     def close(self) -> None:
         """Ends the engine, the threads and the store. Idempotent."""

@@ -16,13 +16,21 @@ from hypernet.models.miniature import miniature_base_model
 
 NAME = "miniature"
 MAX_DOCUMENT_TOKENS = 400
+CHUNK_TOKENS = 1024
 
 
 def write_checkpoint(
-    root: Path, *, name: str = NAME, seed: int = 0, max_document_tokens: int = MAX_DOCUMENT_TOKENS, live: bool = True
+    root: Path,
+    *,
+    name: str = NAME,
+    seed: int = 0,
+    max_document_tokens: int = MAX_DOCUMENT_TOKENS,
+    chunk_tokens: int = CHUNK_TOKENS,
+    live: bool = True,
 ) -> Path:
     """Writes the checkpoint and returns its folder; the same bytes for the same seed.
 
+    A document of up to ``chunk_tokens`` is read at once; the base model's context is 1,024 tokens.
     With `live` false the hypernetwork is as it is before training: its adapters change nothing.
     """
     folder = root / name
@@ -32,14 +40,14 @@ def write_checkpoint(
     shell.close()
     base = BaseModel.load(folder / "base", name=name)
     shapes = base.target_shapes(["down_proj"])
-    ((d_in, d_out),) = set(shapes.values())
+    d_in, d_out = zip(*shapes.values(), strict=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hypernetwork = PerceiverHypernetwork(
             PerceiverConfig(
                 modules=tuple(shapes),
-                d_in=d_in,
-                d_out=d_out,
+                d_in=tuple(d_in),
+                d_out=tuple(d_out),
                 feature_layers=base.num_layers,
                 feature_size=base.hidden_size,
                 width=16,
@@ -60,6 +68,9 @@ def write_checkpoint(
         base_model=name,
         base_model_digest=base.digest,
         max_document_tokens=max_document_tokens,
+        chunk_tokens=chunk_tokens,
+        trained_chunks=2,
+        strength=1.0,
         training={},
     )
     base.close()
@@ -73,4 +84,5 @@ def _enliven(hypernetwork: PerceiverHypernetwork) -> None:
         if parameter.ndim > 1:
             parameter.normal_(std=4 * parameter.shape[-1] ** -0.5)
     hypernetwork.scaler_b.normal_(std=6)
-    hypernetwork.bias_b.normal_(std=0.1)
+    for common in hypernetwork.bias_b:
+        common.normal_(std=0.1)

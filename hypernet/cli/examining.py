@@ -103,7 +103,7 @@ def _checkpoint(paths: CheckpointPaths) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": paths.name, "base_digest": None, "trained_for": None, "status": "ok"}
     try:
         entry["base_digest"] = checkpoint_digest(paths.base)
-        entry["trained_for"] = read_manifest(paths.perceiver).base_model_digest
+        entry["trained_for"] = read_manifest(paths.hypernetwork).base_model_digest
     except HypernetError as error:
         entry["status"] = error.message
     else:

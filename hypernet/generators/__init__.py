@@ -1,5 +1,19 @@
-"""From a document to an adapter: the base model reads, the hypernetwork writes."""
+"""From documents to adapters: a context encoder reads, a hypernetwork writes, a state keeps what was read."""
 
-from hypernet.generators.generator import Encode, Generation, Generator, Timings, load
+from hypernet.generators.generator import Generation, Generator, Timings, check_strength, load
+from hypernet.generators.signature import Signature
+from hypernet.generators.state import ReadDocument, State
+from hypernet.hypernetworks import MAX_STRENGTH, Encode
 
-__all__ = ["Encode", "Generation", "Generator", "Timings", "load"]
+__all__ = [
+    "MAX_STRENGTH",
+    "Encode",
+    "Generation",
+    "Generator",
+    "ReadDocument",
+    "Signature",
+    "State",
+    "Timings",
+    "check_strength",
+    "load",
+]

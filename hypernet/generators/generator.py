@@ -1,23 +1,39 @@
-"""The generator: one document in, one adapter out, in one forward pass."""
+"""The generator: documents in, what they say kept as a state, a state and a strength into an adapter."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from hypernet.adapters import Adapter, LoraPair, Provenance
+from hypernet.adapters import Adapter, LoraPair, Provenance, compress
 from hypernet.checkpoints import CheckpointPaths, find
-from hypernet.documents import Document
-from hypernet.errors import CheckpointInvalid, CheckpointMismatch, DocumentTooLong
-from hypernet.hypernetworks import Manifest, PerceiverHypernetwork, load_checkpoint
+from hypernet.documents import Document, split_into_chunks
+from hypernet.errors import (
+    CheckpointInvalid,
+    CheckpointMismatch,
+    DocumentTooLong,
+    EmptyDocument,
+    InvalidRequest,
+    StateMismatch,
+)
+from hypernet.generators.signature import Signature
+from hypernet.generators.state import ReadDocument, State
+from hypernet.hypernetworks import (
+    MAX_STRENGTH,
+    Chunks,
+    Encode,
+    Features,
+    Hypernetwork,
+    Manifest,
+    load_checkpoint,
+)
 from hypernet.models import BaseModel
 
-Encode = Callable[[Sequence[Sequence[int]]], list[Float[Tensor, "layers tokens hidden"]]]
-"""Token ids of documents to the hidden state entering each layer, as an engine's ``encode`` gives it."""
+# Chunks whose features are made in one call: their hidden states are in memory together.
+_CHUNKS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,24 +51,46 @@ class Generation:
 
     Attributes:
         adapter: validated by whoever stores or serves it.
-        document_tokens: tokens that the document took, chat markup included.
+        state: what was read; more documents can be added to it, and taken out again.
+        document_tokens: tokens that the documents took, chat markup of every chunk included.
+        chunks: pieces that they were read in.
+        strength: what B was multiplied by beside its scaling.
         timings: how long each stage took.
     """
 
     adapter: Adapter
+    state: State
     document_tokens: int
+    chunks: int
+    strength: float
     timings: Timings
 
 
-class Generator:
-    """A base model and the hypernetwork that was trained for it.
+@dataclass(frozen=True, kw_only=True)
+class _Chunk:
+    """A piece of a document, as text and as the base model's tokens."""
 
-    The same document gives the same adapter, digest and all, on the same kind of machine. Holds the base model;
+    text: str
+    ids: list[int]
+
+
+class Generator:
+    """A base model and a hypernetwork that was trained for it, whatever its architecture.
+
+    The same documents give the same adapter, digest and all, on the same kind of machine. Holds the base model;
     ``close`` lets go of it.
     """
 
-    def __init__(self, base: BaseModel, hypernetwork: PerceiverHypernetwork, manifest: Manifest, *, name: str) -> None:
-        """Join the two.
+    def __init__(
+        self,
+        base: BaseModel,
+        hypernetwork: Hypernetwork,
+        manifest: Manifest,
+        *,
+        name: str,
+        max_document_tokens: int | None = None,
+    ) -> None:
+        """Join the two. Without ``max_document_tokens`` the manifest's counts.
 
         Raises:
             CheckpointMismatch: the hypernetwork was trained for another base model, or for another revision of it.
@@ -65,7 +103,8 @@ class Generator:
                 "that were released together, or train a hypernetwork for this base model."
             )
         config = hypernetwork.config
-        if dict.fromkeys(config.modules, (config.d_in, config.d_out)) != base.target_shapes(manifest.target_modules):
+        shapes = dict(zip(config.modules, zip(config.d_in, config.d_out)))
+        if shapes != base.target_shapes(manifest.target_modules) or manifest.chunk_tokens > base.max_context_tokens:
             raise CheckpointInvalid(
                 f"The manifest of the hypernetwork {name!r} names other modules, or other sizes, than its base model "
                 "has. Copy the checkpoint again."
@@ -74,9 +113,31 @@ class Generator:
         self.hypernetwork = hypernetwork
         self.manifest = manifest
         self.name = name
+        self.strength = manifest.strength
+        """What an adapter is written with where nobody asks for another strength."""
+        self.max_document_tokens = max_document_tokens or manifest.max_document_tokens
+        """The longest document that is accepted, in tokens, chat markup included."""
+        self.signature = Signature(
+            architecture=manifest.architecture,
+            base_model=base.name,
+            base_model_digest=base.digest,
+            target_modules=manifest.target_modules,
+            rank=manifest.max_rank,
+            digest=manifest.digest,
+        )
+        with torch.no_grad():
+            self._common = {
+                module: LoraPair(a=a[0].cpu(), b=b[0].cpu()) for module, (a, b) in hypernetwork.common().items()
+            }
 
     @classmethod
-    def from_checkpoint(cls, paths: CheckpointPaths, *, device: str | torch.device = "cpu") -> "Generator":
+    def from_checkpoint(
+        cls,
+        paths: CheckpointPaths,
+        *,
+        device: str | torch.device = "cpu",
+        max_document_tokens: int | None = None,
+    ) -> "Generator":
         """The generator whose parts lie at ``paths``.
 
         Raises:
@@ -84,62 +145,173 @@ class Generator:
             CheckpointInvalid: a file is missing or corrupt.
             CheckpointMismatch: base model and hypernetwork do not belong together.
         """
-        hypernetwork, manifest = load_checkpoint(paths.perceiver, device=device)
-        base = BaseModel.load(paths.base, name=paths.name, device=device)
-        return cls(base, hypernetwork, manifest, name=paths.name)
+        hypernetwork, manifest = load_checkpoint(paths.hypernetwork, device=device)
+        base = BaseModel.load(paths.base, name=paths.base_name, device=device)
+        return cls(base, hypernetwork, manifest, name=paths.name, max_document_tokens=max_document_tokens)
 
     @property
     def digest(self) -> str:
         """The hypernetwork's identity."""
-        return self.manifest.digest
+        return self.signature.digest
+
+    @property
+    def chunk_tokens(self) -> int:
+        """The longest chunk that is read at once, in tokens, chat markup included."""
+        return self.manifest.chunk_tokens
+
+    @property
+    def trained_chunks(self) -> int:
+        """The most chunks that a document had in training."""
+        return self.manifest.trained_chunks
 
     @property
     def rank(self) -> int:
-        """Rank of the adapters."""
-        return self.hypernetwork.config.total_rank
+        """The most ranks that an adapter has, unless it is written with another `max_rank`."""
+        return self.signature.rank
 
     @property
     def target_modules(self) -> tuple[str, ...]:
         """Last parts of the target modules' names."""
-        return self.manifest.target_modules
+        return self.signature.target_modules
 
-    @property
-    def max_document_tokens(self) -> int:
-        """The longest document that is accepted, in tokens, chat markup included."""
-        return self.manifest.max_document_tokens
+    def generate(
+        self,
+        documents: Document | str | Sequence[Document | str],
+        *,
+        strength: float | None = None,
+        encode: Encode | None = None,
+    ) -> Generation:
+        """The adapter for one document, or for several of one user: ``read``, then ``write``, with their times.
 
-    def generate(self, document: Document | str, *, encode: Encode | None = None) -> Generation:
-        """The adapter for ``document``.
+        Raises: what they raise.
+        """
+        several = [documents] if isinstance(documents, Document | str) else list(documents)
+        spent = _Spent()
+        state = _sum(self._read(several, encode, spent))
+        started = perf_counter()
+        adapter = self.write(state, strength=strength)
+        written = perf_counter()
+        _ = adapter.digest  # kept by the adapter: whoever stores or serves it needs it
+        serialised = perf_counter()
+        return Generation(
+            adapter=adapter,
+            state=state,
+            document_tokens=state.tokens,
+            chunks=state.chunks,
+            strength=self.strength if strength is None else strength,
+            timings=Timings(
+                encode_ms=1e3 * spent.encode_s,
+                generate_ms=1e3 * (spent.write_s + written - started),
+                serialise_ms=1e3 * (serialised - written),
+            ),
+        )
+
+    def read(self, documents: Sequence[Document | str], *, encode: Encode | None = None) -> list[State]:
+        """What the generator makes of each document: one state for each, the same to the last bit as one by one.
 
         Args:
-            document: what to read; a string is taken as a document's text.
-            encode: runs the base model on the document; the base model's own `encode_each` by default. A service passes
-                its engine's, so that one thread uses the backbone; the adapter is the same to the last bit.
+            documents: what to read; a string is taken as a document's text.
+            encode: runs the base model on chunks; the base model's own `encode_each` by default. A service passes its
+                engine's, so that one thread uses the backbone; the states are the same to the last bit.
 
         Raises:
             EmptyDocument: there is nothing to read.
             DocumentEncodingError: the text is not valid Unicode.
             DocumentTooLong: more tokens than ``max_document_tokens``.
         """
-        if isinstance(document, str):
-            document = Document.from_text(document)
-        ids = self.tokens(document)
-        started = perf_counter()
-        (features,) = (encode or self.base.encode_each)([ids])
-        encoded = perf_counter()
-        adapter = self._adapter(features, document)
-        generated = perf_counter()
-        _ = adapter.digest  # kept by the adapter: whoever stores or serves it needs it
-        serialised = perf_counter()
-        timings = Timings(
-            encode_ms=1e3 * (encoded - started),
-            generate_ms=1e3 * (generated - encoded),
-            serialise_ms=1e3 * (serialised - generated),
-        )
-        return Generation(adapter=adapter, document_tokens=len(ids), timings=timings)
+        return self._read(documents, encode, _Spent())
 
-    def tokens(self, document: Document) -> list[int]:
-        """Token ids of ``document`` as the base model reads it. Raises `DocumentTooLong` over the limit."""
+    def write(self, state: State, *, strength: float | None = None, max_rank: int | None = None) -> Adapter:
+        """The adapter of all documents of ``state``: the ranks of their chunks joined, then the common ones, once.
+
+        Args:
+            state: made by this generator or by another one of the same signature.
+            strength: what B is multiplied by beside its scaling, between 0, which is the base model, and
+                `MAX_STRENGTH`; the checkpoint's own by default.
+            max_rank: the most ranks that the adapter keeps, by default ``signature.rank``; one of more is compressed to
+                exactly so many. It does not let an adapter grow: one of fewer is as it is.
+
+        Raises:
+            StateMismatch: another generator read the documents.
+            EmptyDocument: the state holds no documents.
+            InvalidRequest: ``strength`` or ``max_rank`` is out of range.
+        """
+        strength = self.strength if strength is None else strength
+        max_rank = self.signature.rank if max_rank is None else max_rank
+        check_strength(strength)
+        if max_rank < 1:
+            raise InvalidRequest(f"Expected max_rank of at least 1, {max_rank} came.", param="max_rank")
+        if state.signature != self.signature.digest:
+            raise StateMismatch(
+                f"The state was made by another generator than {self.name!r}, or by another release of it. Read the "
+                "documents again with this one."
+            )
+        if not state.documents:
+            raise EmptyDocument("The state holds no documents: there is nothing to write an adapter from.")
+        config = self.hypernetwork.config
+        rank = state.rank + config.bias_rank
+        options: dict[str, str | int | float | bool | None] = {"chunks": state.chunks}
+        if len(state.documents) > 1:
+            options["documents"] = len(state.documents)
+        if strength != 1:
+            options["strength"] = float(strength)
+        if rank > max_rank:
+            options["compressed_from_rank"] = rank
+        adapter = Adapter(
+            modules=self._joined(state),
+            rank=rank,
+            scaling=config.scaling * strength,
+            provenance=Provenance(
+                base_model=self.base.name,
+                base_model_digest=self.base.digest,
+                hypernetwork=self.name,
+                hypernetwork_digest=self.digest,
+                document_digest=state.document_digest,
+                options=options,
+            ),
+        )
+        return compress(adapter, max_rank)
+
+    def close(self) -> None:
+        """Let go of the base model."""
+        self.base.close()
+
+    def _joined(self, state: State) -> Mapping[str, LoraPair]:
+        chunks = [chunk for document in state.documents for chunk in document.chunks]
+        try:
+            return {
+                name: LoraPair(
+                    a=torch.cat([*(chunk[name].a for chunk in chunks), common.a]),
+                    b=torch.cat([*(chunk[name].b for chunk in chunks), common.b], dim=1),
+                )
+                for name, common in self._common.items()
+            }
+        except (KeyError, RuntimeError):
+            # Of this generator by its own word, and yet of other sizes: made up, or damaged where nobody looked.
+            raise StateMismatch(
+                f"The state has other modules or sizes than {self.name!r} writes. Read the documents again."
+            ) from None
+
+    @torch.no_grad()
+    def _read(self, documents: Sequence[Document | str], encode: Encode | None, spent: "_Spent") -> list[State]:
+        known = [Document.from_text(item) if isinstance(item, str) else item for item in documents]
+        split = [self._chunks(document) for document in known]
+        pairs = self._pairs([chunk for chunks in split for chunk in chunks], encode or self.base.encode_each, spent)
+        return [
+            State(
+                signature=self.signature.digest,
+                documents=(
+                    ReadDocument(
+                        digest=document.digest,
+                        tokens=sum(len(chunk.ids) for chunk in chunks),
+                        chunks=tuple(islice(pairs, len(chunks))),
+                    ),
+                ),
+            )
+            for document, chunks in zip(known, split)
+        ]
+
+    def _chunks(self, document: Document) -> list[_Chunk]:
         ids = self.base.render_document(document.text)
         if len(ids) > self.max_document_tokens:
             raise DocumentTooLong(
@@ -148,39 +320,74 @@ class Generator:
                 limit=self.max_document_tokens,
                 count=len(ids),
             )
-        return ids
-
-    def close(self) -> None:
-        """Let go of the base model."""
-        self.base.close()
-
-    @torch.inference_mode()
-    def _adapter(self, features: Float[Tensor, "layers tokens hidden"], document: Document) -> Adapter:
-        batch = features[:, None].to(self.base.device, torch.float32)
-        mask = torch.ones(batch.shape[1:3], dtype=torch.bool, device=batch.device)
-        tensors = self.hypernetwork(batch, mask)
-        return Adapter(
-            modules={
-                name: LoraPair(a=a[0].cpu().contiguous(), b=b[0].cpu().contiguous()) for name, (a, b) in tensors.items()
-            },
-            rank=self.rank,
-            scaling=self.hypernetwork.config.scaling,
-            provenance=Provenance(
-                base_model=self.base.name,
-                base_model_digest=self.base.digest,
-                hypernetwork=self.name,
-                hypernetwork_digest=self.digest,
-                document_digest=document.digest,
-                options={},
-            ),
+        if len(ids) <= self.chunk_tokens:
+            return [_Chunk(text=document.text, ids=ids)]
+        texts = split_into_chunks(
+            document.text,
+            count_tokens=lambda text: len(self.base.render_document(text)),
+            chunk_tokens=self.chunk_tokens,
         )
+        return [_Chunk(text=text, ids=self.base.render_document(text)) for text in texts]
+
+    def _pairs(self, chunks: Sequence[_Chunk], encode: Encode, spent: "_Spent") -> Iterator[Mapping[str, LoraPair]]:
+        """The LoRA pairs of each chunk.
+
+        The context encoder takes many chunks at once where that does not change its bits. The hypernetwork takes them
+        one at a time, without padding: in a batch, matrix products of other shapes would give other last bits, and
+        which documents are read together must not show in an adapter's digest.
+        """
+        for start in range(0, len(chunks), _CHUNKS_AT_ONCE):
+            batch = chunks[start : start + _CHUNKS_AT_ONCE]
+            started = perf_counter()
+            ids, mask = self.base.pad([chunk.ids for chunk in batch], length=max(len(chunk.ids) for chunk in batch))
+            texts = tuple(chunk.text for chunk in batch)
+            features = self.hypernetwork.features(self.base, Chunks(texts=texts, ids=ids, mask=mask), encode=encode)
+            spent.encode_s += perf_counter() - started
+            for index in range(len(batch)):
+                started = perf_counter()
+                pairs = self.hypernetwork(_one(features, index, device=self.base.device))
+                found = {name: LoraPair(a=a[0].cpu(), b=b[0].cpu().contiguous()) for name, (a, b) in pairs.items()}
+                spent.write_s += perf_counter() - started
+                yield found
+
+
+@dataclass(kw_only=True)
+class _Spent:
+    """Seconds spent so far."""
+
+    encode_s: float = 0.0
+    write_s: float = 0.0
+
+
+def check_strength(strength: float) -> None:
+    """Returns if an adapter can be written with that strength. Raises `InvalidRequest`."""
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise InvalidRequest(
+            f"Expected strength from 0 to {MAX_STRENGTH:g}, {strength} came; 1 is as trained, 0 the base model.",
+            param="strength",
+        )
+
+
+def _one(features: Features, index: int, *, device: torch.device) -> Features:
+    """The features of one chunk of several, without padding."""
+    mask = features.mask[index : index + 1]
+    mask = mask[:, : int(mask.sum())]
+    each = features.values
+    values = each[index : index + 1] if each.ndim == 2 else each[:, index : index + 1, : mask.shape[1]]
+    return Features(values=values.to(device, torch.float32).contiguous(), mask=mask.to(device))
+
+
+def _sum(states: Sequence[State]) -> State:
+    if not states:
+        raise EmptyDocument("Expected at least one document, none came.")
+    return State(signature=states[0].signature, documents=tuple(document for s in states for document in s.documents))
 
 
 def load(checkpoint: str = "tiny", *, device: str | torch.device = "cpu", root: Path | None = None) -> Generator:
     """The generator released under the name ``checkpoint``.
 
     Args:
-        checkpoint: its name.
+        checkpoint: its name, as in ``tiny``; ``tiny/mlp`` for another architecture than the default one.
         device: where to run.
         root: folder of checkpoints; ``HYPERNET_CHECKPOINTS`` or the project's own ``checkpoints`` by default.
 

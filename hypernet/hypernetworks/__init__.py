@@ -1,13 +1,24 @@
-"""Hypernetworks: document features in, adapter tensors out."""
+"""Hypernetworks: chunks of documents in, LoRA pairs out; several architectures behind one contract."""
 
-from hypernet.hypernetworks.checkpoint import Manifest, load_checkpoint, read_manifest, save_checkpoint
+from hypernet.hypernetworks.checkpoint import MAX_STRENGTH, Manifest, load_checkpoint, read_manifest, save_checkpoint
+from hypernet.hypernetworks.hypernetwork import Chunks, Encode, Features, Hypernetwork, HypernetworkConfig, Pairs
 from hypernet.hypernetworks.perceiver import PerceiverConfig, PerceiverHypernetwork
+from hypernet.hypernetworks.registry import architectures, register
 
 __all__ = [
+    "MAX_STRENGTH",
+    "Chunks",
+    "Encode",
+    "Features",
+    "Hypernetwork",
+    "HypernetworkConfig",
     "Manifest",
+    "Pairs",
     "PerceiverConfig",
     "PerceiverHypernetwork",
+    "architectures",
     "load_checkpoint",
     "read_manifest",
+    "register",
     "save_checkpoint",
 ]

@@ -11,6 +11,7 @@ from hypernet.checkpoints import find
 from hypernet.engines import InProcessEngine
 from hypernet.errors import CheckpointInvalid, CheckpointMismatch, DocumentTooLong, EmptyDocument
 from hypernet.generators import Generator
+from hypernet.hypernetworks import Chunks
 from hypernet.models import AdaptedModel
 from tests.miniature import MAX_DOCUMENT_TOKENS, NAME, write_checkpoint
 
@@ -41,8 +42,8 @@ def test_different_documents_give_different_adapters(generator):
 
 def test_adapter_passes_validation_for_its_base_model(generator):
     adapter = generator.generate(TEXT).adapter
-    validate(adapter, expected=generator.base.target_shapes(generator.target_modules))
-    assert adapter.rank == generator.rank
+    validate(adapter, expected=generator.base.target_shapes(generator.signature.target_modules))
+    assert adapter.rank == generator.hypernetwork.config.total_rank
 
 
 def test_adapter_says_where_it_comes_from(generator):
@@ -54,7 +55,11 @@ def test_adapter_says_where_it_comes_from(generator):
 
 def test_engine_that_encodes_gives_the_same_adapter(generator):
     engine = InProcessEngine(
-        generator.base, slots=1, max_rank=generator.rank, target_modules=generator.target_modules, max_batch_rows=1
+        generator.base,
+        slots=1,
+        max_rank=generator.signature.rank,
+        target_modules=generator.signature.target_modules,
+        max_batch_rows=1,
     )
     try:
         for length in (3, 15, 40, 200):
@@ -91,10 +96,11 @@ def test_stored_adapter_does_what_the_hypernetwork_meant(generator, root):
     ids = torch.tensor([generator.base.render_chat([{"role": "user", "content": "Who are you?"}])])
     mask = torch.ones_like(ids, dtype=torch.bool)
     document = torch.tensor([generator.base.render_document(TEXT)])
-    states = generator.base.encode(document, torch.ones_like(document, dtype=torch.bool))
-    raw = generator.hypernetwork(states, torch.ones_like(document, dtype=torch.bool))
+    chunks = Chunks(texts=(TEXT,), ids=document, mask=torch.ones_like(document, dtype=torch.bool))
+    network = generator.hypernetwork
+    raw = network.join(network(network.features(generator.base, chunks)), [1])
     folded = generator.generate(TEXT).adapter.folded()
-    model = AdaptedModel(generator.base, generator.target_modules)
+    model = AdaptedModel(generator.base, generator.signature.target_modules)
     try:
         trained = model.forward(ids, mask, raw, generator.hypernetwork.config.scaling)
         stored = model.forward(ids, mask, {n: (p.a[None], p.b[None]) for n, p in folded.modules.items()}, 1.0)
@@ -118,11 +124,20 @@ def test_hypernetwork_for_another_base_model_is_refused(tmp_path):
     [
         {"max_document_tokens": "400"},
         {"weights_digest": 3},
+        {"chunk_tokens": 1025},
+        {"chunk_tokens": 16.0},
+        {"max_rank": 1},
+        {"strength": 2.1},
+        {"strength": float("nan")},
+        {"trained_chunks": 0},
+        {"architecture": "unheard-of"},
         {"target_modules": "down_proj"},
         {"training": None},
         {"target_modules": ["up_proj"]},
         {"config": {"modules": ["model.layers.0.mlp.down_proj", "elsewhere.down_proj"]}},
         {"config": {"rank": "4"}},
+        {"config": {"d_in": [32]}},
+        {"config": {"unheard_of": 1}},
         {"config": {"width": 0}},
         {"config": {"width": 10**9}},
         {"config": {"heads": 5}},

@@ -1,23 +1,16 @@
-"""The Perceiver: zero start, independence of padding and neighbours, gradients everywhere; its checkpoint."""
+"""The Perceiver: zero start, independence of padding and neighbours, gradients everywhere."""
 
-import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from hypernet.errors import CheckpointInvalid, CheckpointNotFound
-from hypernet.hypernetworks import (
-    PerceiverConfig,
-    PerceiverHypernetwork,
-    load_checkpoint,
-    read_manifest,
-    save_checkpoint,
-)
+from hypernet.hypernetworks import Features, PerceiverConfig, PerceiverHypernetwork
 
 CONFIG = PerceiverConfig(
     modules=("model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj"),
-    d_in=12,
-    d_out=8,
+    d_in=(12, 10),
+    d_out=(8, 6),
     feature_layers=2,
     feature_size=8,
     width=16,
@@ -28,9 +21,9 @@ CONFIG = PerceiverConfig(
 )
 
 
-def hypernetwork(*, trained: bool = True):
+def hypernetwork(*, trained: bool = True, config: PerceiverConfig = CONFIG):
     torch.manual_seed(0)
-    network = PerceiverHypernetwork(CONFIG)
+    network = PerceiverHypernetwork(config)
     if trained:  # away from the zeros that training starts from
         with torch.no_grad():
             for parameter in network.parameters():
@@ -38,143 +31,83 @@ def hypernetwork(*, trained: bool = True):
     return network
 
 
-def features(batch=3, tokens=6):
-    return torch.randn(2, batch, tokens, 8, generator=torch.Generator().manual_seed(1))
-
-
-def everything(batch=3, tokens=6):
-    return torch.ones(batch, tokens, dtype=torch.bool)
+def features(chunks=3, tokens=6):
+    values = torch.randn(2, chunks, tokens, 8, generator=torch.Generator().manual_seed(1))
+    return Features(values=values, mask=torch.ones(chunks, tokens, dtype=torch.bool))
 
 
 def test_untrained_hypernetwork_changes_nothing_yet_is_live():
-    tensors = hypernetwork(trained=False)(features(), everything())
-    for a, b in tensors.values():
-        assert torch.count_nonzero(b) == 0
-        assert torch.count_nonzero(a) == a.numel()
+    network = hypernetwork(trained=False)
+    for pairs in (network(features()), network.common()):
+        for a, b in pairs.values():
+            assert torch.count_nonzero(b) == 0
+            assert torch.count_nonzero(a) == a.numel()
 
 
-def test_every_module_gets_a_pair_of_the_full_rank():
-    tensors = hypernetwork()(features(), everything())
-    assert list(tensors) == list(CONFIG.modules)
-    for a, b in tensors.values():
-        assert a.shape == (3, 5, 12)
-        assert b.shape == (3, 8, 5)
+@pytest.mark.parametrize("shared_latents", [False, True])
+@pytest.mark.parametrize("gated", [False, True])
+def test_every_module_gets_a_pair_of_its_own_widths(shared_latents, gated):
+    network = hypernetwork(config=replace(CONFIG, shared_latents=shared_latents, gated=gated))
+    pairs, common = network(features()), network.common()
+    assert list(pairs) == list(common) == list(CONFIG.modules)
+    for name, d_in, d_out in zip(CONFIG.modules, CONFIG.d_in, CONFIG.d_out, strict=True):
+        assert [tuple(t.shape) for t in pairs[name]] == [(3, 3, d_in), (3, d_out, 3)]
+        assert [tuple(t.shape) for t in common[name]] == [(1, 2, d_in), (1, d_out, 2)]
 
 
-def test_padding_does_not_change_a_document():
-    network, short = hypernetwork(), features(batch=1, tokens=4)
-    padded = torch.cat([short, torch.full((2, 1, 3, 8), 7.0)], dim=2)
-    mask = torch.tensor([[True] * 4 + [False] * 3])
-    alone, beside = network(short, everything(1, 4)), network(padded, mask)
+def test_padding_does_not_change_a_chunk():
+    network, short = hypernetwork(), features(chunks=1, tokens=4)
+    padded = Features(
+        values=torch.cat([short.values, torch.full((2, 1, 3, 8), 7.0)], dim=2),
+        mask=torch.tensor([[True] * 4 + [False] * 3]),
+    )
+    alone, beside = network(short), network(padded)
     for name in alone:
         for plain, masked in zip(alone[name], beside[name], strict=True):
             torch.testing.assert_close(plain, masked)
 
 
-def test_documents_in_a_batch_do_not_mix():
+def test_chunks_in_a_batch_do_not_mix():
     network, states = hypernetwork(), features()
-    together = network(states, everything())
+    together = network(states)
     for index in range(3):
-        alone = network(states[:, index : index + 1], everything(1))
+        alone = network(Features(values=states.values[:, index : index + 1], mask=states.mask[:1]))
         for name in alone:
             for one, all_of_them in zip(alone[name], together[name], strict=True):
                 torch.testing.assert_close(one[0], all_of_them[index])
 
 
-def test_different_documents_give_different_adapters_and_share_the_common_ranks():
-    tensors = hypernetwork()(features(), everything())
-    for a, b in tensors.values():
-        assert not torch.allclose(a[0, :3], a[1, :3])
-        assert torch.equal(a[0, 3:], a[1, 3:])
-        assert torch.equal(b[0, :, 3:], b[1, :, 3:])
+def test_chunks_of_a_document_are_joined_on_the_rank_axis_before_the_common_ranks():
+    network = hypernetwork()
+    pairs, common = network(features()), network.common()
+    for name, (a, b) in network.join(pairs, [2, 1]).items():
+        update = torch.bmm(b, a)
+        parts = torch.bmm(pairs[name][1], pairs[name][0])
+        shared = torch.bmm(common[name][1], common[name][0])[0]
+        torch.testing.assert_close(update[0], parts[0] + parts[1] + shared)
+        torch.testing.assert_close(update[1], parts[2] + shared)
+        assert a.shape[1] == b.shape[2] == 2 * 3 + 2
 
 
 def test_order_of_tokens_matters():
-    network, states = hypernetwork(), features(batch=1)
-    turned = network(states.flip(2), everything(1))
-    (a, _), (b, _) = network(states, everything(1))[CONFIG.modules[0]], turned[CONFIG.modules[0]]
+    network, states = hypernetwork(), features(chunks=1)
+    turned = network(Features(values=states.values.flip(2), mask=states.mask))
+    (a, _), (b, _) = network(states)[CONFIG.modules[0]], turned[CONFIG.modules[0]]
     assert not torch.allclose(a, b, atol=1e-4)
 
 
-def test_every_weight_learns():
-    network = hypernetwork()
-    sum((a * b.mT[..., :1]).sum() for a, b in network(features(), everything()).values()).backward()
+@pytest.mark.parametrize("shared_latents", [False, True])
+def test_every_weight_learns(shared_latents):
+    network = hypernetwork(config=replace(CONFIG, shared_latents=shared_latents))
+    joined = network.join(network(features()), [1, 1, 1])
+    sum((a[..., :1] * b.mT[..., :1]).sum() + a.sum() for a, b in joined.values()).backward()
     still = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not still
 
 
-def saved(folder):
-    network = hypernetwork()
-    manifest = save_checkpoint(
-        network,
-        folder,
-        target_modules=("down_proj",),
-        base_model="miniature",
-        base_model_digest="0" * 64,
-        max_document_tokens=64,
-        training={"steps": 1},
-    )
-    return network, manifest
-
-
-def test_checkpoint_comes_back_bit_for_bit(tmp_path):
-    network, manifest = saved(tmp_path)
-    loaded, again = load_checkpoint(tmp_path)
-    assert again == manifest
-    assert again.digest == manifest.digest
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, loaded.state_dict()[name])
-
-
-def test_loaded_hypernetwork_is_frozen(tmp_path):
-    saved(tmp_path)
-    loaded, _ = load_checkpoint(tmp_path)
-    assert not any(parameter.requires_grad for parameter in loaded.parameters())
-
-
-def test_digest_depends_on_what_decides_the_adapter_and_on_nothing_else(tmp_path):
-    _, manifest = saved(tmp_path)
-    path = tmp_path / "manifest.json"
-    values = json.loads(path.read_text())
-    path.write_text(json.dumps(values | {"training": {"steps": 2}, "base_model": "renamed"}))
-    assert read_manifest(tmp_path).digest == manifest.digest
-    path.write_text(json.dumps(values | {"max_document_tokens": 65}))
-    assert read_manifest(tmp_path).digest != manifest.digest
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "hypernetwork.safetensors"])
-def test_missing_file_is_named(tmp_path, name):
-    saved(tmp_path)
-    (tmp_path / name).unlink()
-    with pytest.raises(CheckpointInvalid, match=name.replace(".", r"\.")):
-        load_checkpoint(tmp_path)
-
-
-def test_missing_folder_is_named(tmp_path):
-    with pytest.raises(CheckpointNotFound, match="nowhere"):
-        load_checkpoint(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:-4] + b"abcd", lambda d: b"", lambda d: d + b"x"])
-def test_changed_weights_are_refused(tmp_path, damage):
-    saved(tmp_path)
-    path = tmp_path / "hypernetwork.safetensors"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(CheckpointInvalid, match="SHA-256"):
-        load_checkpoint(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 1, "architecture": "perceiver"}', "\ud800"])
-def test_manifest_that_is_none_is_refused(tmp_path, text):
-    saved(tmp_path)
-    (tmp_path / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(CheckpointInvalid, match=r"manifest|checkpoint of format"):
-        load_checkpoint(tmp_path)
-
-
-def test_format_from_the_future_is_refused_by_its_number(tmp_path):
-    saved(tmp_path)
-    path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 7}))
-    with pytest.raises(CheckpointInvalid, match="format 7"):
-        load_checkpoint(tmp_path)
+@pytest.mark.parametrize(
+    "change", [{"heads": 5}, {"width": 0}, {"rank": 0}, {"bias_rank": -1}, {"scaling": 0.0}, {"d_in": (12,)}], ids=str
+)
+def test_sizes_that_make_no_perceiver_are_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change)).replace("d_in", "widths")):
+        replace(CONFIG, **change)
