@@ -14,28 +14,29 @@ from hypernet.hypernetworks.hypernetwork import Pairs
 from hypernet.models import AdaptedModel, BaseModel
 from hypernet.models.functional import LoraTensors
 from training.architectures import Architecture, Perceiver
-from training.objectives import retention_loss, supervised_loss
+from training.objectives import retention_loss, size_of_weights, supervised_loss
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
 from training.packing import IGNORED, PackedRows
 from training.profiles_data import CaseBatch, ProfileData
 
 
-def exact_conversations(logits: Tensor, rows: PackedRows) -> list[list[bool]]:
-    """For every conversation of every document, whether greedy decoding would give all of its labelled tokens.
+def exact_conversations(logits: Tensor, rows: PackedRows, labels: Tensor) -> list[list[bool]]:
+    """For every conversation of every document, whether greedy decoding would give all of its labelled tokens; true for
+    one that has none.
 
     See ``pretraining.exact_replies`` for why the arg-max given the true tokens decides it.
+
+    Args:
+        logits: ``documents tokens vocab``.
+        rows: the conversations.
+        labels: ``documents tokens``, ``IGNORED`` where nothing is asked for.
     """
-    labels = rows.labels[:, 1:]
+    labels = labels[:, 1:]
     wrong = (logits[:, :-1].argmax(-1) != labels) & (labels != IGNORED)
     return [
         [not bool(missed[of == number].any()) for number in range(int(of.max()) + 1)]
         for missed, of in zip(wrong, rows.conversations[:, 1:], strict=True)
     ]
-
-
-def mean_size(pairs: Pairs) -> Tensor:
-    """Mean absolute entry of the B factors: their L1 norm a number."""
-    return torch.stack([b.abs().mean() for _, b in pairs.values()]).mean()
 
 
 class HypernetworkTraining(lightning.LightningModule):
@@ -106,15 +107,16 @@ class HypernetworkTraining(lightning.LightningModule):
     def training_step(self, batch: CaseBatch, batch_index: int) -> Tensor:
         """Reply loss under the adapters, the retention term, and the size of what was written."""
         pairs, lora = self.generate(batch)
-        loss = supervised_loss(self.logits(batch.rows, lora), batch.rows.labels, batch.weights)
+        logits = self.logits(batch.rows, lora)
+        loss = supervised_loss(logits, batch.rows.labels, batch.weights)
         self.log("reply_loss", loss, prog_bar=True)
         if self.retention_weight:
             with torch.no_grad():
                 bare = self.logits(batch.retention, None)
-            retention = retention_loss(self.logits(batch.retention, lora), bare, batch.retention.labels)
+            retention = retention_loss(logits, bare, batch.held, batch.retention.labels)
             self.log("retention_kl", retention, prog_bar=True)
             loss = loss + self.retention_weight * retention
-        size = mean_size(pairs)
+        size = size_of_weights(pairs)
         self.log("size", size)
         return loss + self.l1_weight * size
 
@@ -122,16 +124,17 @@ class HypernetworkTraining(lightning.LightningModule):
         """Exact answers about held-out people under their own adapter and a neighbour's, and to general questions."""
         _, lora = self.generate(batch)
         others = {name: (a.roll(1, 0), b.roll(1, 0)) for name, (a, b) in lora.items()}
-        general = exact_conversations(self.logits(batch.retention, lora), batch.retention)
-        self._log_share("exact/general", [exact for of_document in general for exact in of_document])
         for arm, tensors in (("own", lora), ("other", others)):
             hits: dict[str, list[bool]] = defaultdict(list)
-            for exact, kinds in zip(
-                exact_conversations(self.logits(batch.rows, tensors), batch.rows), batch.kinds, strict=True
-            ):
-                for hit, kind in zip(exact, kinds, strict=True):
+            logits = self.logits(batch.rows, tensors)
+            # Each document's last conversation is the general question: its labels are apart.
+            asked = exact_conversations(logits, batch.rows, batch.rows.labels)
+            general = exact_conversations(logits, batch.rows, batch.held)
+            for exact, held, kinds in zip(asked, general, batch.kinds, strict=True):
+                for hit, kind in zip(exact, kinds, strict=False):
                     hits[f"exact/{arm}/{kind}"].append(hit)
                     hits[f"exact/{arm}"].append(hit)
+                hits[f"exact/{arm}/general"].append(all(held))
             for name, of_kind in hits.items():
                 self._log_share(name, of_kind)
 

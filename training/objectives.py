@@ -88,17 +88,21 @@ def distillation_loss(logits: Tensor, labels: Tensor, teacher: TopK, weights: Te
     return _mean(losses, scored, weights)
 
 
-def retention_loss(logits: Tensor, bare_logits: Tensor, labels: Tensor) -> Tensor:
+def retention_loss(
+    logits: Tensor, bare_logits: Tensor, labels: Tensor, bare_labels: Tensor | None = None
+) -> Tensor:
     """Mean divergence KL(bare || adapted) where ``labels`` says, in nats a token: the adapter must not be felt there.
 
     Args:
         logits: with the adapter; ``rows tokens vocab``.
         bare_logits: of the same model without it; carries no gradient.
         labels: ``rows tokens``, ``IGNORED`` where nothing is held.
+        bare_labels: the same tokens, in the same order, where ``bare_logits`` has them; ``labels`` when not given.
     """
     held = labels[:, 1:] != IGNORED
+    bare_held = held if bare_labels is None else bare_labels[:, 1:] != IGNORED
     adapted = functional.log_softmax(logits[:, :-1][held].float(), dim=-1)
-    bare = functional.log_softmax(bare_logits[:, :-1][held].float(), dim=-1)
+    bare = functional.log_softmax(bare_logits[:, :-1][bare_held].float(), dim=-1)
     return functional.kl_div(adapted, bare, log_target=True, reduction="batchmean")
 
 

@@ -15,7 +15,7 @@ from hypernet.hypernetworks.hypernetwork import Chunks
 from training.chat_format import ChatEncoder, Turn
 from training.curriculum import Curriculum
 from training.document_chunks import among, split_at_random
-from training.packing import PackedRows, pack, pad_rows
+from training.packing import IGNORED, PackedRows, pack, pad_rows
 from training.pretraining_data import distractors, question_turns, without_document
 from training.public_data.everything import PublicData, read_public_data
 from training.public_data.persona_statements import interview_persona
@@ -26,9 +26,10 @@ from training.world.questions import Question, ask_fact, ask_general, interview,
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_STORY_WORDS = 60
+_STORY_WORDS = 35
 _FILLER_WORDS = 130
 _CONVERSATION_WEIGHT = 0.2
+_PERSONA_QUESTIONS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +76,12 @@ class CaseBatch(NamedTuple):
     Attributes:
         chunks: of all documents, those of a document next to each other.
         counts: number of chunks of each document.
-        rows: questions and replies, no document.
+        rows: questions and replies, no document; then, without labels, talk that has nothing to do with the person.
         teacher_rows: for each document one conversation: the document, then all its questions and replies; the labelled
             tokens are those of ``rows``, in the same order.
-        retention: talk that has nothing to do with the person; the bare model's distribution must be kept there.
+        held: int64, ``documents tokens``: labels of the tokens of ``rows`` where the bare model's distribution must be
+            kept, ``IGNORED`` elsewhere.
+        retention: the unrelated talk alone; its labels are those of ``held``, in the same order.
         weights: float32, ``documents``: of a reply token in the loss.
         kinds: for every document, what each of its conversations in ``rows`` measures.
     """
@@ -87,6 +90,7 @@ class CaseBatch(NamedTuple):
     counts: list[int]
     rows: PackedRows
     teacher_rows: PackedRows
+    held: Tensor
     retention: PackedRows
     weights: Tensor
     kinds: list[list[str]]
@@ -192,7 +196,7 @@ class ProfileBatches(IterableDataset[CaseBatch]):
     def _persona(self, random: Random) -> Case:
         persona = random.choice(self._public.personas)
         persona = persona.reversed() if random.random() < 0.3 else persona
-        document, pairs = interview_persona(persona, random, questions=self._questions)
+        document, pairs = interview_persona(persona, random, questions=_PERSONA_QUESTIONS)
         return Case(
             chunks=[document],
             talks=[list(pair) for pair in pairs],
@@ -241,12 +245,17 @@ def make_batch(encoder: ChatEncoder, cases: Sequence[Case]) -> CaseBatch:
         [Turn(role="system", content="\n".join(case.chunks)), *(turn for talk in case.talks for turn in talk)]
         for case in cases
     ]
+    talks = [encoder.rows(case.talks) for case in cases]
+    unrelated = [encoder.rows(case.unrelated) for case in cases]
+    rows = pack([asked + aside for asked, aside in zip(talks, unrelated, strict=True)], encoder.pad_id)
+    aside = rows.conversations >= torch.tensor([[len(asked)] for asked in talks])
     return CaseBatch(
         chunks=Chunks(texts=tuple(chunks), ids=ids, mask=torch.arange(ids.shape[1]) < lengths[:, None]),
         counts=[len(case.chunks) for case in cases],
-        rows=pack([encoder.rows(case.talks) for case in cases], encoder.pad_id),
+        rows=rows._replace(labels=rows.labels.masked_fill(aside, IGNORED)),
         teacher_rows=pack([encoder.rows([talk]) for talk in teacher], encoder.pad_id),
-        retention=pack([encoder.rows(case.unrelated) for case in cases], encoder.pad_id),
+        held=rows.labels.masked_fill(~aside, IGNORED),
+        retention=pack(unrelated, encoder.pad_id),
         weights=torch.tensor([case.weight for case in cases]),
         kinds=[case.kinds for case in cases],
     )

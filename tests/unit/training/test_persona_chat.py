@@ -25,10 +25,16 @@ def both(folder):
     return [read_conversations(folder, held_out=side) for side in (False, True)]
 
 
-def test_second_speaker_is_the_assistant_and_their_persona_the_system_turn(tmp_path):
+def test_dialogue_is_told_from_either_side_with_the_teller_as_the_assistant(tmp_path):
     write(tmp_path, [["I am one.", "I am two.", DIALOGUE]])
-    ((turns,),) = [side for side in both(tmp_path) if side]
-    assert [(turn.role, turn.content) for turn in turns] == [
+    ((told_by_one, told_by_two),) = [side for side in both(tmp_path) if side]
+    assert [(turn.role, turn.content) for turn in told_by_one] == [
+        ("system", "I am one."),
+        ("user", "Hello: it is me."),
+        ("assistant", "Bye."),
+        ("user", "Goodbye."),
+    ]
+    assert [(turn.role, turn.content) for turn in told_by_two] == [
         ("system", "I am two."),
         ("user", "Hi!"),
         ("assistant", "Hello: it is me."),
@@ -45,7 +51,7 @@ def test_held_out_persona_takes_part_in_no_training_dialogue(tmp_path):
     # Named in the dialogue too, so that both speakers of a training dialogue can be told.
     rows = [[a, b, f"User 1: {a}\nUser 2: {b}"] for a in personas for b in personas]
     training, held_out = both(write(tmp_path / "mixed", rows))
-    assert len(training) + len(held_out) == len(rows)
+    assert len(training) + len(held_out) == len(rows)  # two turns: only the second speaker answers anything
     assert training
     assert not {turn.content for talk in training for turn in talk} & kept_back
 
@@ -60,5 +66,5 @@ def test_folder_is_the_given_one_or_the_variables(tmp_path, monkeypatch):
     assert data_folder(None) == tmp_path
     assert data_folder(tmp_path / "other") == tmp_path / "other"
     monkeypatch.delenv("HYPERNET_DATA_DIR")
-    with pytest.raises(FileNotFoundError, match="real_conversation: false"):
+    with pytest.raises(FileNotFoundError, match="public_data: false"):
         data_folder(None)

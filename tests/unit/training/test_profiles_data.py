@@ -1,5 +1,7 @@
 """Batches for training a hypernetwork: packed without leaks, repeatable, and free of what evaluation keeps."""
 
+from random import Random
+
 import pytest
 import torch
 
@@ -7,15 +9,28 @@ from hypernet.models import AdaptedModel, BaseModel
 from hypernet.models.miniature import miniature_base_model
 from training.chat_format import ChatEncoder, Turn
 from training.curriculum import Curriculum
+from training.document_chunks import split_at_random
 from training.hypernetwork_training import exact_conversations
 from training.objectives import retention_loss, supervised_loss
-from training.profiles_data import IGNORED, ProfileBatches, held_out_batches, pack
+from training.packing import IGNORED, pack
+from training.profiles_data import Mixture, ProfileBatches, held_out_batches
+from training.public_data.everything import PublicData
+from training.public_data.persona_statements import Persona
 from training.tokenizer import train_tokenizer, world_texts
+from training.world import general
+from training.world.documents import write_document
+from training.world.people import make_person
+from training.world.values import is_held_out
 
 
 @pytest.fixture(scope="module")
-def encoder():
-    return ChatEncoder(train_tokenizer(world_texts(60, seed=0), vocab_size=400, context_tokens=512))
+def tokenizer():
+    return train_tokenizer(world_texts(60, seed=0), vocab_size=400, context_tokens=512)
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer):
+    return ChatEncoder(tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +40,37 @@ def base():
     model.close()
 
 
-def batches(encoder, *, seed=0):
+PUBLIC = PublicData(
+    conversations=(
+        [
+            Turn(role="system", content="I keep bees."),
+            *[Turn(role=role, content=f"{role} {i}") for i in range(4) for role in ("user", "assistant")],
+        ],
+    ),
+    personas=(
+        Persona(
+            name="music",
+            agrees=tuple(f"I like song {i}" for i in range(40)),
+            disagrees=tuple(f"I hate song {i}" for i in range(40)),
+        ),
+    ),
+    sections=("Once there was a fox who lived by a river. " * 20,),
+    sentences=("I guard the gate.", "I fear the king.", "I eat at noon."),
+)
+
+
+def batches(encoder, *, seed=0, public=PUBLIC, distinct=None, **mixture):
     return ProfileBatches(
         encoder=encoder,
-        conversations=[],
+        public=public,
         curriculum=Curriculum(first_facts=4, last_facts=4),
-        documents=3,
+        mixture=Mixture(**mixture),
+        documents=8,
         questions=6,
         retention_rows=2,
         seed=seed,
         first_step=0,
+        distinct=distinct,
     )
 
 
@@ -44,10 +80,55 @@ def talk(question, reply):
 
 def test_batch_depends_on_the_seed_and_the_step_alone(encoder):
     first, again = batches(encoder).batch(7), batches(encoder).batch(7)
-    for one, two in zip([first.document_ids, *first.rows], [again.document_ids, *again.rows], strict=True):
+    for one, two in zip([first.chunks.ids, *first.rows], [again.chunks.ids, *again.rows], strict=True):
         assert torch.equal(one, two)
-    assert not torch.equal(first.document_ids, batches(encoder).batch(8).document_ids)
-    assert not torch.equal(first.document_ids, batches(encoder, seed=1).batch(7).document_ids)
+    assert first.chunks.texts == again.chunks.texts
+    assert first.chunks.texts != batches(encoder).batch(8).chunks.texts
+    assert first.chunks.texts != batches(encoder, seed=1).batch(7).chunks.texts
+
+
+def test_documents_come_in_at_most_as_many_chunks_as_the_mixture_says(encoder):
+    many = [batches(encoder, many_chunks=1.0, most_chunks=3).batch(step) for step in range(6)]
+    counts = [count for batch in many for count in batch.counts]
+    assert set(counts) == {1, 2, 3}
+    assert all(sum(batch.counts) == len(batch.chunks.texts) == len(batch.chunks.ids) for batch in many)
+    assert set(batches(encoder, many_chunks=0.0).batch(0).counts) == {1}
+
+
+def test_every_kind_of_document_is_drawn(encoder):
+    texts = " ".join(text for step in range(25) for text in batches(encoder).batch(step).chunks.texts)
+    for part in ("I keep bees.", "I like song", "I hate song", "Once there was", "I guard the gate."):
+        assert part in texts
+
+
+def test_distinct_people_are_drawn_again_and_again(encoder):
+    shares = {"conversation": 0.0, "personas": 0.0, "negatives": 0.0, "many_chunks": 0.0}
+    limited, fresh = batches(encoder, distinct=3, **shares), batches(encoder, **shares)
+    assert len({text for step in range(5) for text in limited.batch(step).chunks.texts}) == 3
+    assert len({text for step in range(5) for text in fresh.batch(step).chunks.texts}) == 40
+
+
+def test_unrelated_talk_is_held_and_not_taught(encoder):
+    batch = batches(encoder).batch(3)
+    assert not ((batch.rows.labels != IGNORED) & (batch.held != IGNORED)).any()
+    held, alone = batch.held[batch.held != IGNORED], batch.retention.labels[batch.retention.labels != IGNORED]
+    assert torch.equal(held, alone)
+    assert held.numel()
+
+
+def test_teacher_is_asked_for_the_same_tokens_in_the_same_order(encoder):
+    batch = batches(encoder).batch(3)
+    taught = batch.rows.labels[batch.rows.labels != IGNORED]
+    assert torch.equal(taught, batch.teacher_rows.labels[batch.teacher_rows.labels != IGNORED])
+
+
+def test_training_never_asks_a_general_question_kept_for_evaluation(encoder, tokenizer):
+    kept = {question for question, _ in general.FACTS if is_held_out(question)}
+    others = {question for question, _ in general.FACTS} - kept
+    endless = batches(encoder, public=PublicData())
+    asked = " ".join(tokenizer.decode(row) for step in range(20) for row in endless.batch(step).rows.ids.tolist())
+    assert sum(question in asked for question in others) > 50
+    assert not [question for question in kept if question in asked]
 
 
 def test_packed_conversation_is_answered_as_if_it_were_alone(base: BaseModel):
@@ -85,16 +166,28 @@ def test_exactness_is_counted_for_each_conversation(encoder):
     rows = encoder.rows([talk("Who are you?", "Ada."), talk("Hello!", "Hello.")])
     packed = pack([rows], encoder.pad_id)
     logits = torch.nn.functional.one_hot(packed.ids.roll(-1, 1), 400).float()
-    assert exact_conversations(logits, packed) == [[True, True]]
+    assert exact_conversations(logits, packed, packed.labels) == [[True, True]]
     ((start, _),) = rows[1].replies
     logits[0, len(rows[0].ids) + start - 1] = 0.0  # the second reply's first token
-    assert exact_conversations(logits, packed) == [[True, False]]
+    assert exact_conversations(logits, packed, packed.labels) == [[True, False]]
 
 
 def test_held_out_batch_asks_as_many_questions_as_it_says(encoder):
-    (batch,) = held_out_batches(encoder, people=32, facts=5, questions=5, seed=0)
-    assert [len(kinds) for kinds in batch.kinds] == [5] * 32
-    assert batch.rows.conversations.max() == 4
+    first, second = held_out_batches(encoder, people=16, facts=5, questions=5, seed=0, documents_per_batch=8)
+    assert [len(kinds) for kinds in first.kinds] == [5] * 8
+    assert first.rows.conversations.max() == 5  # and a general question
+    assert set(first.counts) == {1}
+    assert set(second.counts) == {3}
+    assert all(kind.startswith("unseen-") for kinds in second.kinds for kind in kinds)
+
+
+def test_document_cut_into_chunks_loses_no_word():
+    random = Random(0)
+    for _ in range(100):
+        text = write_document(make_person(random, fact_count=8, reserved=False), random)
+        chunks = split_at_random(text, random.randint(1, 6), random)
+        assert " ".join(chunks).split() == text.split()
+        assert all(chunks)
 
 
 def test_supervised_loss_scores_labelled_tokens_only():
