@@ -54,7 +54,7 @@ def adapter_routes(service: Service, keys: KeyRing) -> APIRouter:
 
     @routes.put(
         "",
-        summary="Make a user's adapter from a document",
+        summary="Make a user's adapter from a document, or from several",
         response_model=AdapterWritten,
         responses={201: {"model": AdapterWritten}, **error_statuses(412, 413, 415, 429, 503)},
         openapi_extra=_DOCUMENT_BODY,
@@ -62,15 +62,18 @@ def adapter_routes(service: Service, keys: KeyRing) -> APIRouter:
     async def write(request: Request, scope: Scope, user: User, conditions: Conditions) -> Response:
         """Reads the document, makes the adapter and stores it as the user's new active version, durably.
 
-        201 for the user's first adapter, 200 for a later one. The same document again changes nothing.
+        201 for the user's first adapter, 200 for a later one. The same document again changes nothing. As JSON, several
+        documents may be sent at once, and a strength.
         """
         scope.user(user)
-        document = _document(request.headers.get("content-type", ""), await request.body())
-        written = await service.write(scope, user, document, preconditions=conditions)
+        documents, strength = _documents(request.headers.get("content-type", ""), await request.body())
+        written = await service.write(scope, user, documents, strength=strength, preconditions=conditions)
         timings = written.generation.timings
         answer = AdapterWritten(
             **AdapterInfo.of(written.stored, base=service.base).model_dump(),
             document_tokens=written.generation.document_tokens,
+            chunks=written.generation.chunks,
+            strength=written.generation.strength,
             timings_ms=Timings(
                 encode=round(timings.encode_ms, 2),
                 generate=round(timings.generate_ms, 2),
@@ -161,8 +164,8 @@ def adapter_routes(service: Service, keys: KeyRing) -> APIRouter:
     return routes
 
 
-def _document(content_type: str, body: bytes) -> Document:
-    """The document in a request body; raises `UnsupportedMediaType`, `InvalidRequest` and `DocumentError`."""
+def _documents(content_type: str, body: bytes) -> tuple[list[Document], float | None]:
+    """Documents and strength in a request body; raises `UnsupportedMediaType`, `InvalidRequest`, `DocumentError`."""
     media_type, _, parameters = content_type.partition(";")
     kind = media_type.strip().lower()
     charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip().strip('"')
@@ -173,5 +176,6 @@ def _document(content_type: str, body: bytes) -> Document:
             param="content-type",
         )
     if kind == "application/json":
-        return Document.from_text(validated(DocumentBody, json_object(body)).document, source="json")
-    return Document.from_bytes(body, source="markdown" if kind == "text/markdown" else "text")
+        asked = validated(DocumentBody, json_object(body))
+        return [Document.from_text(text, source="json") for text in asked.texts], asked.strength
+    return [Document.from_bytes(body, source="markdown" if kind == "text/markdown" else "text")], None

@@ -107,15 +107,14 @@ def _announce(settings: "Settings", made: str | None, *, as_json: bool) -> None:
     """Says where the service is and how to call it; `made` is the key that this run made up, if it did."""
     from hypernet.cli.output import print_json
 
+    model = settings.checkpoint.partition("/")[0]
     shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{settings.port}"
     if as_json:
-        print_json({"url": url, "docs": f"{url}/docs", "key": made, "model": settings.checkpoint})
+        print_json({"url": url, "docs": f"{url}/docs", "key": made, "model": model})
         return
     origin = "made for this run; set HYPERNET_API_KEYS for lasting ones"
-    chat = (
-        f'{{"model": "{settings.checkpoint}:ada", "messages": [{{"role": "user", "content": "Where do you live?"}}]}}'
-    )
+    chat = f'{{"model": "{model}:ada", "messages": [{{"role": "user", "content": "Where do you live?"}}]}}'
     lines = [
         "",
         f"  hypernet serves {settings.checkpoint} at {url}",

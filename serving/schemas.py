@@ -3,8 +3,10 @@
 from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from hypernet.hypernetworks import MAX_STRENGTH
 from hypernet.storage import StoredAdapter
 from serving.model_ids import ModelId
 
@@ -31,7 +33,7 @@ class AdapterInfo(_Answer):
     base_model_digest: str
     """Revision of the base model that it was made for."""
     document_digest: str
-    """SHA-256 of the document that it was made from."""
+    """SHA-256 of the document that it was made from; of several, over their digests."""
 
     @classmethod
     def of(cls, stored: StoredAdapter, *, base: str) -> Self:
@@ -69,6 +71,11 @@ class AdapterWritten(AdapterInfo):
     """The version that now answers for the user, and what it took to make it."""
 
     document_tokens: int
+    """Tokens that were read, of all documents."""
+    chunks: int
+    """Pieces that the documents were read in; each adds ranks, up to the most that an adapter keeps."""
+    strength: float
+    """What it was written with: 1 is as trained, 0 the base model."""
     timings_ms: Timings
 
 
@@ -84,8 +91,23 @@ class DocumentBody(_Answer):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True)
 
-    document: str
-    """The text to make the adapter from."""
+    document: str | None = None
+    """The text to make the adapter from; this or `documents`."""
+    documents: list[str] | None = Field(default=None, min_length=1)
+    """Several texts about the user, made into one adapter; their order makes no difference."""
+    strength: float | None = Field(default=None, ge=0, le=MAX_STRENGTH)
+    """How strongly the adapter acts: 1 is as trained, 0 the base model; by default what the checkpoint says."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.document is None) == (self.documents is None):
+            raise PydanticCustomError("one_of_both", "Expected either 'document' or 'documents'")
+        return self
+
+    @property
+    def texts(self) -> list[str]:
+        """The documents, however they came."""
+        return [self.document] if self.document is not None else self.documents or []
 
 
 class Health(_Answer):

@@ -147,17 +147,24 @@ class Service:
         await self._on_store(self.store.check)
 
     async def write(
-        self, scope: TenantScope, user: str, document: Document, *, preconditions: Preconditions
+        self,
+        scope: TenantScope,
+        user: str,
+        documents: Sequence[Document],
+        *,
+        preconditions: Preconditions,
+        strength: float | None = None,
     ) -> Written:
-        """Makes an adapter from `document` and stores it as the user's active version; durable when this returns.
+        """Makes one adapter from the user's `documents` and stores it as the active version; durable when it returns.
 
-        Raises `InvalidName`, `DocumentTooLong`, `PreconditionFailed` and `StoreUnavailable`.
+        Without `strength` the checkpoint's own counts. Raises `InvalidName`, `InvalidRequest`, `DocumentTooLong`,
+        `PreconditionFailed` and `StoreUnavailable`.
         """
         start = time.perf_counter()
         key = scope.user(user)
         current = await self._on_store(self._head_or_none, key)
         preconditions.check_write(entity_tag(current) if current else None)
-        generation = await self._run(self._generating, self._generate, document)
+        generation = await self._run(self._generating, self._generate, documents, strength)
         generated = time.perf_counter()
         # Only a caller who named the version it knows can lose a race; the others' last write stands.
         expected = (current.version if current else 0) if preconditions.present else None
@@ -232,7 +239,7 @@ class Service:
 
     def _warm_up(self) -> None:
         """Runs every stage once, so that no user waits for what libraries put off to their first call."""
-        adapter = self._generate(Document.from_text(".")).adapter
+        adapter = self._generate([Document.from_text(".")], None).adapter
         self.engine.put(adapter)
         prompt = tuple(self.generator.base.render_chat([{"role": "user", "content": "."}]))
         for digest in (None, adapter.digest):
@@ -274,8 +281,8 @@ class Service:
             return self.store.head(key)
         return self.store.get(key, version=version)[0]
 
-    def _generate(self, document: Document) -> Generation:
-        return self.generator.generate(document, encode=self.engine.encode)
+    def _generate(self, documents: Sequence[Document], strength: float | None) -> Generation:
+        return self.generator.generate(documents, strength=strength, encode=self.engine.encode)
 
     def _content(self, key: UserKey, as_zip: bool) -> tuple[StoredAdapter, bytes]:
         stored, adapter = self.store.get(key)

@@ -22,22 +22,31 @@ adapters = typer.Typer(name="adapters", help="List, show, export and delete stor
 
 
 def generate(
-    document: Annotated[Path, typer.Argument(help="Text or Markdown file about someone; - reads standard input.")],
+    documents: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Text or Markdown files about one person; - reads standard input."),
+    ],
     user: Annotated[str | None, typer.Option(help="Store the adapter for this user.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the adapter in PEFT format: a folder, or a file name ending in .zip.")
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=2, help="1 acts as trained, 0 is the base model.", show_default="what the checkpoint says"
+        ),
     ] = None,
     checkpoint: Checkpoint = None,
     store_dir: StoreDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make an adapter from a document about someone."""
+    """Make an adapter from a document about someone, or from several."""
     with working("loading"):
         from hypernet.cli.generating import generate_adapter
     from hypernet.settings import read_settings
 
     settings = read_settings(checkpoint=checkpoint, store_dir=store_dir)
-    generate_adapter(settings, document, user=user, out=out, as_json=as_json)
+    generate_adapter(settings, documents, user=user, out=out, strength=strength, as_json=as_json)
 
 
 def chat(

@@ -71,6 +71,33 @@ def test_generate_writes_a_folder_and_reads_standard_input(surroundings):
     assert as_json("adapters", "list") == []
 
 
+def test_generate_reads_several_documents_of_one_person(surroundings):
+    (surroundings / "more.md").write_text("I live by the river.")
+    one = as_json("generate", surroundings / "ada.md", "--user", "ada")
+    both = as_json("generate", surroundings / "ada.md", surroundings / "more.md", "--user", "ada")
+    turned = as_json("generate", surroundings / "more.md", "-", "--user", "ada", stdin=ADA)
+
+    assert both["digest"] == turned["digest"] != one["digest"]
+    assert (one["chunks"], both["chunks"]) == (1, 2)
+    assert both["rank"] > one["rank"]
+
+
+def test_generate_takes_a_strength(surroundings):
+    reports = [
+        as_json("generate", surroundings / "ada.md", "--out", surroundings / "out", "--strength", strength)
+        for strength in (0, 1.5)
+    ]
+
+    assert [report["strength"] for report in reports] == [0, 1.5]
+    assert Adapter.load(surroundings / "out").provenance.options["strength"] == 1.5
+    assert run("generate", surroundings / "ada.md", "--user", "ada", "--strength", "2.1").exit_code == 2
+
+
+def test_generate_refuses_standard_input_twice(surroundings):
+    with pytest.raises(HypernetError, match="name it once"):
+        run("generate", "-", "-", "--user", "ada", stdin=ADA)
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [

@@ -38,6 +38,70 @@ def test_put_as_json_gives_the_adapter_of_the_same_text(acme):
     assert as_json.json()["digest"] == put(acme, "text", ADA).json()["digest"]
 
 
+def test_put_of_several_documents_makes_one_adapter_whatever_their_order(acme):
+    both = acme.put("/v1/users/both/adapter", json={"documents": [ADA, BRUNO]}).json()
+    turned = acme.put("/v1/users/turned/adapter", json={"documents": [BRUNO, ADA, BRUNO]}).json()
+    one = acme.put("/v1/users/one/adapter", json={"documents": [ADA]}).json()
+
+    assert both["digest"] == turned["digest"] != one["digest"] == put(acme, "text", ADA).json()["digest"]
+    assert (both["chunks"], one["chunks"]) == (2, 1)
+    assert both["document_tokens"] == len(ADA) + len(BRUNO) + 2 * 2
+    assert both["rank"] > one["rank"]
+
+
+def test_put_with_a_strength_scales_the_adapter_and_says_so(acme):
+    made = {
+        strength: acme.put(f"/v1/users/s{strength}/adapter", json={"document": ADA, "strength": strength}).json()
+        for strength in (0, 0.5, 1)
+    }
+
+    assert [answer["strength"] for answer in made.values()] == [0, 0.5, 1]
+    assert len({answer["digest"] for answer in made.values()}) == 3
+    assert made[1]["digest"] == put(acme, "text", ADA).json()["digest"]
+
+
+def test_adapter_of_strength_zero_answers_as_the_base_model(acme):
+    acme.put("/v1/users/faint/adapter", json={"document": ADA, "strength": 0})
+    put(acme, "full", ADA)
+    said = {
+        model: acme.post(
+            "/v1/chat/completions",
+            json={"model": model, "messages": [{"role": "user", "content": "Where do you live?"}], "max_tokens": 20},
+        ).json()["choices"][0]["message"]["content"]
+        for model in ("miniature", "miniature:faint", "miniature:full")
+    }
+
+    assert said["miniature"] == said["miniature:faint"] != said["miniature:full"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"document": ADA, "strength": 2.01}, "strength"),
+        ({"document": ADA, "strength": -0.1}, "strength"),
+        ({"document": ADA, "strength": "1"}, "strength"),
+        ({"document": ADA, "strength": True}, "strength"),
+        ({"documents": []}, "documents"),
+        ({"documents": [ADA, 1]}, "documents.1"),
+        ({"documents": ADA}, "documents"),
+        ({"document": ADA, "documents": [ADA]}, None),
+        ({"strength": 1.0}, None),
+    ],
+    ids=str,
+)
+def test_put_of_what_is_out_of_range_is_refused_by_its_name(acme, body, field):
+    response = acme.put("/v1/users/refused/adapter", json=body)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, field)
+    assert acme.get("/v1/users/refused/adapter").status_code == 404
+
+
+def test_put_with_a_blank_document_among_others_is_refused(acme):
+    response = acme.put("/v1/users/refused/adapter", json={"documents": [ADA, " "]})
+
+    refusal(response, 400, "empty_document")
+
+
 def test_put_with_a_byte_order_mark_and_other_newlines_is_the_same_document(acme):
     plain, dressed = put(acme, "plain", "one\ntwo"), put(acme, "dressed", b"\xef\xbb\xbfone\r\ntwo")
 
@@ -50,7 +114,9 @@ def test_get_describes_what_put_made(acme):
 
     assert found.status_code == 200
     assert found.json() == {
-        name: value for name, value in made.items() if name not in ("timings_ms", "document_tokens")
+        name: value
+        for name, value in made.items()
+        if name not in ("timings_ms", "document_tokens", "chunks", "strength")
     }
     assert found.headers["cache-control"] == "private, no-cache"
 
