@@ -6,6 +6,7 @@ from importlib import import_module
 
 from hypernet.errors import CheckpointInvalid
 from hypernet.hypernetworks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hypernet.hypernetworks.mlp import MlpConfig, MlpHypernetwork
 from hypernet.hypernetworks.perceiver import PerceiverConfig, PerceiverHypernetwork
 
 DEFAULT = "perceiver"
@@ -25,8 +26,8 @@ class Architecture:
 
 
 _ARCHITECTURES = {
-    architecture.name: architecture
-    for architecture in (Architecture(name=DEFAULT, config=PerceiverConfig, hypernetwork=PerceiverHypernetwork),)
+    DEFAULT: Architecture(name=DEFAULT, config=PerceiverConfig, hypernetwork=PerceiverHypernetwork),
+    "mlp": Architecture(name="mlp", config=MlpConfig, hypernetwork=MlpHypernetwork),
 }
 
 
