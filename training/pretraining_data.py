@@ -149,7 +149,10 @@ class PretrainingBatches(IterableDataset[WeightedBatch]):
             return [turns[0], *turns[start : start + random.randint(2, 8)]], _CONVERSATION_WEIGHT
         section = " ".join(random.choice(self._public.sections).split()[:_STORY_WORDS])
         if draw < 0.5:
-            return [Turn(role="user", content="Tell me a story."), Turn(role="assistant", content=section)], _STORY_WEIGHT
+            return [
+                Turn(role="user", content="Tell me a story."),
+                Turn(role="assistant", content=section),
+            ], _STORY_WEIGHT
         if draw < 0.65:
             # A document that says nothing about anybody: questions about the person are declined.
             nobody = make_person(random, fact_count=1, reserved=False)

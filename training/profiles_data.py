@@ -322,7 +322,7 @@ class ProfileData(lightning.LightningDataModule):
         data_dir: Path | None = None,
         public_data: bool = True,
         curriculum: Curriculum = Curriculum(),  # noqa: B008  (frozen, so sharing it is safe)
-        mixture: Mixture = Mixture(),  # noqa: B008
+        mixture: Mixture = Mixture(),
         documents: int = 32,
         questions: int = 8,
         retention_rows: int = 2,

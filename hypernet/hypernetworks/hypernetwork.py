@@ -73,10 +73,12 @@ class HypernetworkConfig:
                 f"Every target module needs both its widths: {len(self.modules)} modules, {len(self.d_in)} input "
                 f"widths and {len(self.d_out)} output widths were given"
             )
-        if not 0 < self.scaling or not isfinite(self.scaling):
+        if not self.scaling > 0 or not isfinite(self.scaling):
             raise ValueError(f"scaling must be a positive number, it is {self.scaling}")
         if self.rank < 1 or self.bias_rank < 0:
-            raise ValueError(f"rank must be at least 1 and bias_rank at least 0, they are {self.rank}, {self.bias_rank}")
+            raise ValueError(
+                f"rank must be at least 1 and bias_rank at least 0, they are {self.rank}, {self.bias_rank}"
+            )
 
     @property
     def total_rank(self) -> int:

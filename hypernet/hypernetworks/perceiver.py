@@ -131,8 +131,7 @@ class PerceiverHypernetwork(Hypernetwork):
     def common(self) -> Pairs:
         """The bias adapter."""
         return {
-            name: (a[None], b[None])
-            for name, a, b in zip(self.config.modules, self.bias_a, self.bias_b, strict=True)
+            name: (a[None], b[None]) for name, a, b in zip(self.config.modules, self.bias_a, self.bias_b, strict=True)
         }
 
     def _read(

@@ -1,12 +1,12 @@
 """Documents about a person: first-person notes, third-person biographies and character sheets."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-from training.world.attributes import BY_KEY, Attribute
+from training.world.attributes import BY_KEY
 from training.world.manners import manner_labels, manner_states
 from training.world.people import Person
 from training.world.tables import read_table
@@ -72,15 +72,19 @@ class _Writer:
         others = [key for key in person.facts if key != "name"]
         self.unseen = frozenset(key for key in others if random.random() < unseen_share)
 
-    def _wording(self, key: str, seen: Callable[[Attribute], Sequence[str]], unseen: Callable[[Attribute], Sequence[str]]) -> str:
+    def _state(self, key: str) -> str:
         attribute = BY_KEY[key]
-        return self.random.choice(unseen(attribute) if key in self.unseen else seen(attribute))
+        return self.random.choice(attribute.states_unseen if key in self.unseen else attribute.states)
+
+    def _label(self, key: str) -> str:
+        attribute = BY_KEY[key]
+        return self.random.choice(attribute.labels_unseen if key in self.unseen else attribute.labels)
 
     def _clauses(self, *, third: bool) -> list[str]:
         """One clause a fact, the name left out, the rest and the manner shuffled."""
         person = self.person
         clauses = [
-            fill(self._wording(key, lambda a: a.states, lambda a: a.states_unseen), value=value, person=person, third=third)
+            fill(self._state(key), value=value, person=person, third=third)
             for key, value in person.facts.items()
             if key != "name"
         ]
@@ -141,11 +145,7 @@ class _Writer:
     def sheet(self) -> str:
         """``Label: value`` lines, plain or as a Markdown list."""
         random, person = self.random, self.person
-        lines = [
-            (self._wording(key, lambda a: a.labels, lambda a: a.labels_unseen), value)
-            for key, value in person.facts.items()
-            if key != "name"
-        ]
+        lines = [(self._label(key), value) for key, value in person.facts.items() if key != "name"]
         if person.manner.phrase:
             lines.append((random.choice(manner_labels(person.manner)), f'"{person.manner.phrase}"'))
         random.shuffle(lines)
@@ -182,8 +182,6 @@ def write_profile(
     return Written(text=text, unseen_statements=writer.unseen)
 
 
-def write_document(
-    person: Person, random: Random, *, form: Form | None = None, distractors: Sequence[str] = ()
-) -> str:
+def write_document(person: Person, random: Random, *, form: Form | None = None, distractors: Sequence[str] = ()) -> str:
     """The text of a profile in the wordings of training; see :func:`write_profile`."""
     return write_profile(person, random, form=form, distractors=distractors).text

@@ -21,9 +21,13 @@ _TABLE: dict[str, Any] = read_table("talk")
 TALK: tuple[tuple[str, str], ...] = tuple((said, answer) for said, answer in _TABLE["talk"])
 """Small talk and the answers to it; the manner shows in these too."""
 
-_CONTRACTIONS = (
-    ("What is ", "What's "), ("Who is ", "Who's "), ("Where is ", "Where's "), ("I would ", "I'd "), ("do not ", "don't "),
-)  # fmt: skip
+_CONTRACTIONS = {
+    "What is ": "What's ",
+    "Who is ": "Who's ",
+    "Where is ": "Where's ",
+    "I would ": "I'd ",
+    "do not ": "don't ",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +127,7 @@ def _as_people_ask(text: str, random: Random) -> str:
     if draw < 0.18:
         return f"{text} {random.choice(_TABLE['suffixes'])}"
     if draw < 0.26:
-        for full, short in _CONTRACTIONS:
+        for full, short in _CONTRACTIONS.items():
             text = text.replace(full, short)
         return text
     if draw < 0.33:
@@ -138,6 +142,9 @@ def _lower(text: str) -> str:
 
 
 _OPENERS = frozenset(
-    "What Who Where Which Whom Whose When Why How Do Does Did Is Are Was Were Can Could Would Will May Tell Say Name Give "
-    "Please In On At By Of To For From Under With".split()
+    [
+        *("What", "Who", "Where", "Which", "Whom", "Whose", "When", "Why", "How", "Do", "Does", "Did", "Is", "Are"),
+        *("Was", "Were", "Can", "Could", "Would", "Will", "May", "Tell", "Say", "Name", "Give", "Please", "In", "On"),
+        *("At", "By", "Of", "To", "For", "From", "Under", "With"),
+    ]
 )

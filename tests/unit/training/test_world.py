@@ -134,7 +134,9 @@ def test_document_in_unseen_wordings_says_which_facts_have_them():
     random = Random(9)
     for form in FORMS:
         person = make_person(random, fact_count=12, reserved=True)
-        assert write_profile(person, random, form=form, unseen_share=1.0).unseen_statements == set(person.facts) - {"name"}
+        assert write_profile(person, random, form=form, unseen_share=1.0).unseen_statements == set(person.facts) - {
+            "name"
+        }
         assert not write_profile(person, random, form=form).unseen_statements
 
 
