@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from hypernet.errors import CheckpointInvalid
+from hypernet.hypernetworks.finetune import FinetuneConfig, FinetuneHypernetwork
 from hypernet.hypernetworks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hypernet.hypernetworks.mean import MeanConfig, MeanHypernetwork
 from hypernet.hypernetworks.mlp import MlpConfig, MlpHypernetwork
 from hypernet.hypernetworks.perceiver import PerceiverConfig, PerceiverHypernetwork
 
@@ -27,6 +29,8 @@ class Architecture:
 
 _ARCHITECTURES = {
     DEFAULT: Architecture(name=DEFAULT, config=PerceiverConfig, hypernetwork=PerceiverHypernetwork),
+    "finetune": Architecture(name="finetune", config=FinetuneConfig, hypernetwork=FinetuneHypernetwork),
+    "mean": Architecture(name="mean", config=MeanConfig, hypernetwork=MeanHypernetwork),
     "mlp": Architecture(name="mlp", config=MlpConfig, hypernetwork=MlpHypernetwork),
 }
 
