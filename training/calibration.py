@@ -1,0 +1,164 @@
+"""Which strength a hypernetwork's adapters are written with: recall against retention, on people of a hold-out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+
+from hypernet.durable_files import replace_file
+from hypernet.generators import Generator
+from hypernet.hypernetworks.checkpoint import MANIFEST_FILE, read_manifest
+from hypernet.models import AdaptedModel
+from training.chat_format import ChatEncoder
+from training.hypernetwork_training import exact_conversations
+from training.objectives import retention_loss
+from training.packing import PackedRows
+from training.pretraining_data import question_turns
+from training.profiles_data import Case, CaseBatch, make_batch
+from training.world.documents import write_document
+from training.world.people import make_person
+from training.world.questions import ask_general, interview
+
+STRENGTHS = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)
+"""What is tried; 0 is the bare model."""
+
+_DOCUMENTS = 32
+
+RETAINED = 0.99
+"""General questions that an adapter may not fall below, as a share of those that the bare model gets right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What one strength does.
+
+    Attributes:
+        strength: the number on B.
+        recall: share of exact answers about people, 0 to 1.
+        general: share of exact answers to general questions.
+        divergence: KL(bare || adapted) on general questions, in nats a token.
+    """
+
+    strength: float
+    recall: float
+    general: float
+    divergence: float
+
+
+def best(tried: Sequence[Tried]) -> Tried:
+    """The least divergence among strengths whose recall is within half a point of the best of those that keep general
+    knowledge; where none keeps it, the one that keeps most.
+
+    Args:
+        tried: one of them with strength 0.
+    """
+    bare = next(one for one in tried if one.strength == 0.0)
+    live = [one for one in tried if one.strength > 0.0]
+    keeping = [one for one in live if one.general >= RETAINED * bare.general]
+    if not keeping:
+        return max(live, key=lambda one: one.general)
+    most = max(one.recall for one in keeping)
+    return min((one for one in keeping if one.recall >= most - 0.005), key=lambda one: one.divergence)
+
+
+@torch.no_grad()
+def try_strengths(generator: Generator, *, people: int = 96, facts: int = 10, seed: int = 0) -> list[Tried]:
+    """Recall and retention at every strength.
+
+    The people, their values and the general questions are of training's side of the split (but new: training draws
+    people without end), so nothing of the evaluation is used up by choosing.
+
+    Args:
+        generator: whose base model is asked.
+        people: how many people, in whole batches of 32.
+        facts: facts of each.
+        seed: of the people.
+    """
+    encoder = ChatEncoder(generator.base.tokenizer)
+    batches = _people(encoder, people=people, facts=facts, seed=seed)
+    model = AdaptedModel(generator.base, generator.target_modules)
+    try:
+        bare = [_logits(model, batch.rows, None, 1.0) for batch in batches]
+        return [_try(generator, model, batches, bare, strength) for strength in STRENGTHS]
+    finally:
+        model.uninstall()
+
+
+def _people(encoder: ChatEncoder, *, people: int, facts: int, seed: int) -> list[CaseBatch]:
+    """New people of training's kind, each asked six things one by one, and two general questions."""
+    random = Random(f"calibration {seed}")
+    batches = []
+    for _ in range(-(-people // _DOCUMENTS)):
+        cases = []
+        for _ in range(_DOCUMENTS):
+            person = make_person(random, fact_count=facts, reserved=False)
+            asked = interview(person, random, turns=6, general=False)
+            about = [question for question in asked if question.kind != "general"]
+            cases.append(
+                Case(
+                    chunks=[write_document(person, random)],
+                    talks=[question_turns([question]) for question in about],
+                    unrelated=[question_turns([ask_general(random, reserved=False)]) for _ in range(2)],
+                    kinds=[question.kind for question in about],
+                )
+            )
+        batches.append(make_batch(encoder, cases))
+    return batches
+
+
+def _try(
+    generator: Generator,
+    model: AdaptedModel,
+    batches: Sequence[CaseBatch],
+    bare: Sequence[torch.Tensor],
+    strength: float,
+) -> Tried:
+    recalled: list[bool] = []
+    general: list[bool] = []
+    divergences: list[float] = []
+    network = generator.hypernetwork
+    for batch, bare_logits in zip(batches, bare, strict=True):
+        lora = network.join(network(network.features(generator.base, batch.chunks)), batch.counts)
+        logits = _logits(model, batch.rows, lora, network.config.scaling * strength)
+        for exact, kept, kinds in zip(
+            exact_conversations(logits, batch.rows, batch.rows.labels),
+            exact_conversations(logits, batch.rows, batch.held),
+            batch.kinds,
+            strict=True,
+        ):
+            recalled += exact[: len(kinds)]
+            general += kept[len(kinds) :]
+        divergences.append(float(retention_loss(logits, bare_logits, batch.held)))
+    return Tried(
+        strength=strength,
+        recall=sum(recalled) / len(recalled),
+        general=sum(general) / len(general),
+        divergence=sum(divergences) / len(divergences),
+    )
+
+
+def _logits(
+    model: AdaptedModel, rows: PackedRows, lora: dict[str, tuple[torch.Tensor, torch.Tensor]] | None, scaling: float
+) -> torch.Tensor:
+    everything = torch.ones_like(rows.ids, dtype=torch.bool)  # causal and padded on the right: nothing to hide
+    return model.forward(rows.ids, everything, lora, scaling, position_ids=rows.positions)
+
+
+def set_strength(folder: Path, tried: Sequence[Tried]) -> Tried:
+    """Write the best strength, and what was tried, into the manifest of the released hypernetwork in ``folder``.
+
+    The strength decides which adapter a document gives, so the hypernetwork's digest changes with it.
+
+    Raises:
+        CheckpointNotFound: there is no such folder.
+        CheckpointInvalid: its manifest cannot be read.
+    """
+    chosen = best(tried)
+    values = read_manifest(folder).to_dict()
+    values["strength"] = chosen.strength
+    values["training"]["calibration"] = [asdict(one) for one in tried]
+    replace_file(folder / MANIFEST_FILE, (json.dumps(values, indent=2) + "\n").encode())
+    return chosen
