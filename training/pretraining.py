@@ -1,7 +1,9 @@
 """Pre-training of a small base model from nothing."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -10,6 +12,8 @@ from torch.nn import functional
 
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
 from training.pretraining_data import InterviewBatch, PretrainingData, WeightedBatch
+
+_EXPORT_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def exact_replies(logits: Tensor, input_ids: Tensor, replies: Tensor) -> list[bool]:
@@ -40,6 +44,7 @@ class BaseModelPretraining(lightning.LightningModule):
         learning_rate: peak rate.
         warmup_steps: optimiser steps of linear rise.
         decay_share: share of the run, at its end, over which the rate falls.
+        export_type: number type of the released weights.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class BaseModelPretraining(lightning.LightningModule):
         learning_rate: float = 3e-3,
         warmup_steps: int = 60,
         decay_share: float = 0.3,
+        export_type: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         super().__init__()
         from transformers import LlamaConfig, LlamaForCausalLM
@@ -61,6 +67,7 @@ class BaseModelPretraining(lightning.LightningModule):
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.decay_share = decay_share
+        self.export_type = export_type
         config = LlamaConfig(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -112,10 +119,18 @@ class BaseModelPretraining(lightning.LightningModule):
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def export(self, folder: Path, *, data: PretrainingData, steps: int) -> None:
-        """Write the model and its tokenizer so that ``AutoModelForCausalLM.from_pretrained(folder)`` loads them."""
+    def test_step(self, batch: InterviewBatch, batch_index: int) -> None:
+        """The same as validation, with other held-out people."""
+        self.validation_step(batch, batch_index)
+
+    def export(self, folder: Path, *, data: PretrainingData, steps: int, origin: Mapping[str, Any]) -> None:
+        """Write the model and its tokenizer so that ``AutoModelForCausalLM.from_pretrained(folder)`` loads them, and
+        beside them, in ``training.json``, how they came to be.
+        """
         self.model.generation_config.update(
             eos_token_id=self.model.config.eos_token_id, pad_token_id=self.model.config.pad_token_id
         )
-        self.model.float().save_pretrained(folder)
+        self.model.to(_EXPORT_TYPES[self.export_type]).save_pretrained(folder)
         data.tokenizer.save_pretrained(folder)
+        told = {"steps": steps, "data": data.sources, "seed": data.seed, "origin": dict(origin)}
+        (folder / "training.json").write_text(json.dumps(told, indent=2) + "\n")

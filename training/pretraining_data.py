@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from training.chat_format import ChatEncoder, Row, Turn
 from training.curriculum import Curriculum
 from training.packing import pad_rows
+from training.public_data.digest import public_data_digest
 from training.public_data.everything import PublicData, read_public_data
 from training.public_data.persona_statements import Persona, interview_persona
 from training.tokenizer import train_tokenizer, world_texts
@@ -233,6 +234,7 @@ class PretrainingData(lightning.LightningDataModule):
         tokens_per_step: tokens in a batch, before padding.
         curriculum: how many facts a document has at each step.
         validation_people: held-out people for the exact-answer score.
+        tokenizer_texts: made-up texts that the tokenizer is trained on, public data aside.
         seed: of the tokenizer's texts, the batches and the validation people.
     """
 
@@ -246,6 +248,7 @@ class PretrainingData(lightning.LightningDataModule):
         tokens_per_step: int = 6144,
         curriculum: Curriculum = Curriculum(),  # noqa: B008  (frozen, so sharing it is safe)
         validation_people: int = 64,
+        tokenizer_texts: int = 10_000,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -257,6 +260,7 @@ class PretrainingData(lightning.LightningDataModule):
         self.tokens_per_step = tokens_per_step
         self.curriculum = curriculum
         self.validation_people = validation_people
+        self.tokenizer_texts = tokenizer_texts
         self.seed = seed
         self.tokenizer: PreTrainedTokenizerFast
 
@@ -270,7 +274,7 @@ class PretrainingData(lightning.LightningDataModule):
             texts = [turn.content for turns in self.public.conversations for turn in turns]
             texts += self.public.sections[::4] + self.public.sentences
             texts += [statement for persona in self.public.personas for statement in persona.agrees[::8]]
-            texts += world_texts(10_000, seed=self.seed)
+            texts += world_texts(self.tokenizer_texts, seed=self.seed)
             made = train_tokenizer(texts, vocab_size=self.vocab_size, context_tokens=self.context_tokens)
             made.save_pretrained(folder)
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -289,14 +293,31 @@ class PretrainingData(lightning.LightningDataModule):
         )
         return DataLoader(batches, batch_size=None)
 
+    @property
+    def sources(self) -> list[str]:
+        """Data sets with their licences, for the manifest."""
+        return ["made-up world (this project, Apache-2.0)", *self.public.sources]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the public data that is mixed in."""
+        return public_data_digest(self.data_dir if self.public_data else None, used=self.public_data)
+
     def val_dataloader(self) -> DataLoader[InterviewBatch]:
         """Held-out people with the final number of facts."""
+        return self._interviews(self.seed)
+
+    def test_dataloader(self) -> DataLoader[InterviewBatch]:
+        """Other held-out people than those of validation."""
+        return self._interviews(self.seed + 1)
+
+    def _interviews(self, seed: int) -> DataLoader[InterviewBatch]:
         personas = read_public_data(self.data_dir, held_out=True).personas if self.public_data else ()
         batches = interview_batches(
             self.encoder,
             personas=personas,
             people=self.validation_people,
             facts=self.curriculum.last_facts,
-            seed=self.seed,
+            seed=seed,
         )
         return DataLoader(batches, batch_size=None)

@@ -1,10 +1,10 @@
 """Batches for training a hypernetwork: documents, questions about them without the document, and retention rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lightning
 import torch
@@ -17,8 +17,10 @@ from training.curriculum import Curriculum
 from training.document_chunks import among, split_at_random
 from training.packing import IGNORED, PackedRows, pack, pad_rows
 from training.pretraining_data import distractors, question_turns, without_document
+from training.public_data.digest import public_data_digest
 from training.public_data.everything import PublicData, read_public_data
 from training.public_data.persona_statements import interview_persona
+from training.template_encoder import Encoder
 from training.world.documents import filler_text, write_document
 from training.world.people import Person, make_person
 from training.world.questions import Question, ask_fact, ask_general, interview, small_talk
@@ -61,6 +63,7 @@ class Case:
         unrelated: talk that has nothing to do with the document.
         kinds: what each of ``talks`` measures; empty where nothing does.
         weight: of a reply token of ``talks`` in the loss.
+        preferences: the same conversation twice, with its last reply in character and with one out of it.
     """
 
     chunks: list[str]
@@ -68,6 +71,7 @@ class Case:
     unrelated: list[list[Turn]]
     kinds: list[str] = field(default_factory=list)
     weight: float = 1.0
+    preferences: list[tuple[list[Turn], list[Turn]]] = field(default_factory=list)
 
 
 class CaseBatch(NamedTuple):
@@ -84,6 +88,8 @@ class CaseBatch(NamedTuple):
         retention: the unrelated talk alone; its labels are those of ``held``, in the same order.
         weights: float32, ``documents``: of a reply token in the loss.
         kinds: for every document, what each of its conversations in ``rows`` measures.
+        preferences: conversations in pairs, one with its last reply in character, then one with it out of character;
+            only the last replies have labels. Null where no document has any.
     """
 
     chunks: Chunks
@@ -94,6 +100,7 @@ class CaseBatch(NamedTuple):
     retention: PackedRows
     weights: Tensor
     kinds: list[list[str]]
+    preferences: PackedRows | None = None
 
 
 class ProfileBatches(IterableDataset[CaseBatch]):
@@ -235,7 +242,7 @@ def _some_words(text: str, count: int, random: Random) -> str:
     return " ".join(words[start : start + count])
 
 
-def make_batch(encoder: ChatEncoder, cases: Sequence[Case]) -> CaseBatch:
+def make_batch(encoder: Encoder, cases: Sequence[Case]) -> CaseBatch:
     """Tokenise, pad and pack one batch."""
     chunks = [chunk for case in cases for chunk in case.chunks]
     chunk_rows = encoder.rows([[Turn(role="system", content=chunk)] for chunk in chunks])
@@ -258,7 +265,17 @@ def make_batch(encoder: ChatEncoder, cases: Sequence[Case]) -> CaseBatch:
         retention=pack(unrelated, encoder.pad_id),
         weights=torch.tensor([case.weight for case in cases]),
         kinds=[case.kinds for case in cases],
+        preferences=_preferences(encoder, cases),
     )
+
+
+def _preferences(encoder: Encoder, cases: Sequence[Case]) -> PackedRows | None:
+    if not any(case.preferences for case in cases):
+        return None
+    pairs = [encoder.rows([talk for pair in case.preferences for talk in pair]) for case in cases]
+    # What was said before the last reply is the same in both, so it says nothing about which is preferred.
+    last = [[replace(row, replies=row.replies[-1:]) for row in rows] for rows in pairs]
+    return pack(last, encoder.pad_id)
 
 
 def held_out_batches(
@@ -358,6 +375,20 @@ class ProfileData(lightning.LightningDataModule):
         return ["made-up world (this project, Apache-2.0)", *self.public.sources]
 
     @property
+    def digest(self) -> str:
+        """SHA-256 over the public data that is mixed in."""
+        return public_data_digest(self.data_dir if self.public_data else None, used=self.public_data)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Sizes of batches and documents, for the manifest."""
+        return {
+            "documents_per_step": self.documents,
+            "questions_per_document": self.questions,
+            "facts_per_document": self.curriculum.last_facts,
+        }
+
+    @property
     def trained_chunks(self) -> int:
         """The most chunks that a document of training has."""
         return self.mixture.most_chunks if self.mixture.many_chunks else 1
@@ -383,5 +414,13 @@ class ProfileData(lightning.LightningDataModule):
         facts = self.curriculum.last_facts
         batches = held_out_batches(
             self.encoder, people=self.validation_people, facts=facts, questions=facts, seed=self.seed
+        )
+        return DataLoader(batches, batch_size=None)
+
+    def test_dataloader(self) -> DataLoader[CaseBatch]:
+        """Other held-out people than those of validation."""
+        facts = self.curriculum.last_facts
+        batches = held_out_batches(
+            self.encoder, people=self.validation_people, facts=facts, questions=facts, seed=self.seed + 1
         )
         return DataLoader(batches, batch_size=None)
