@@ -1,89 +1,61 @@
-"""One suite, one checkpoint, five arms: the table that every quality figure comes from."""
+"""One checkpoint, one suite or one folder of documents: the table that every quality figure comes from."""
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
-from hypernet.adapters import Adapter
+from hypernet.errors import InvalidRequest
 from hypernet.generators import Generator
-from training.evaluation.arms import ARMS, Arm, replies
-from training.evaluation.intervals import Share, share_of
-from training.evaluation.scoring import counts_for_manner, has_manner, is_exact, measures_of
-from training.evaluation.suites import SUITES, Case
+from training.evaluation.bench import Bench, Progress
+from training.evaluation.cases import Case
+from training.evaluation.measures import Evaluation
+from training.evaluation.record import Record
+from training.evaluation.suites import SUITES
+from training.evaluation.suites.documents import documents
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """One figure: a share under one arm, with its count and 95 % interval."""
-
-    name: str
-    arm: Arm
-    value: float
-    count: int
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """All figures of a suite for a checkpoint."""
-
-    suite: str
-    checkpoint: str
-    measures: tuple[Measure, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self) | {"measures": [asdict(measure) for measure in self.measures]}
-
-    def share(self, name: str, arm: Arm) -> Measure | None:
-        """The figure called ``name`` under ``arm``, if there is one."""
-        return next((m for m in self.measures if m.name == name and m.arm == arm), None)
+DOCUMENTS = "documents"
+"""What a result calls its suite when it was a folder of documents."""
 
 
 def evaluate(
     generator: Generator,
     *,
     suite: str,
-    documents: int,
+    count: int | None = None,
+    data_dir: Path | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Evaluation:
-    """Ask the questions of ``suite`` under every arm.
+    """Measure ``generator`` on ``suite`` under every arm.
 
     Args:
         generator: what is measured.
         suite: a key of ``SUITES``.
-        documents: number of documents.
+        count: how many documents, people or users; the suite's own number by default, two at least.
+        data_dir: folder of public data sets, for the suites that need one; ``HYPERNET_DATA_DIR`` by default.
         progress: called as the work goes on.
+
+    Raises:
+        InvalidRequest: the suite needs public data that is not there; the message says what and where to get it.
     """
-    cases = SUITES[suite](documents)
-    adapters: list[Adapter] = []
-    for case in cases:
-        adapters.append(generator.generate(case.document).adapter)
-        progress("adapters", len(adapters), len(cases))
-    measures: list[Measure] = []
-    for arm in ARMS:
-        measures += _measure(generator, cases, adapters, arm, progress)
-    return Evaluation(suite=suite, checkpoint=generator.name, measures=tuple(measures))
+    chosen = SUITES[suite]
+    bench = Bench(generator, data_dir=data_dir, progress=progress)
+    try:
+        record = chosen.run(bench, count or chosen.count)
+    except FileNotFoundError as error:
+        raise InvalidRequest(f"The suite {suite!r} needs public data. {error}", param="data_dir") from error
+    return _evaluation(generator, record, suite=suite)
 
 
-def _measure(
-    generator: Generator, cases: Sequence[Case], adapters: Sequence[Adapter], arm: Arm, progress: Progress
-) -> list[Measure]:
-    hits: dict[str, list[bool]] = defaultdict(list)
-    people: dict[str, list[int]] = defaultdict(list)
-    for reply in replies(generator, cases, adapters, arm):
-        question = cases[reply.case].questions[reply.question]
-        scored = [(name, is_exact(reply.text, question)) for name in measures_of(question)]
-        if counts_for_manner(question):
-            scored.append(("manner", has_manner(reply.text, question)))
-        for name, hit in scored:
-            hits[name].append(hit)
-            people[name].append(reply.case)
-        progress(f"arm {arm}", reply.case + 1, len(cases))
-    shares: dict[str, Share] = {name: share_of(hits[name], people[name]) for name in sorted(hits)}
-    return [Measure(name=name, arm=arm, **asdict(share)) for name, share in shares.items()]
+def evaluate_documents(
+    generator: Generator,
+    cases: Sequence[Case],
+    *,
+    progress: Progress = lambda what, done, total: None,
+) -> Evaluation:
+    """Measure ``generator`` on documents of one's own, as `read_documents` gives them, under every arm."""
+    record = documents(Bench(generator, progress=progress), list(cases))
+    return _evaluation(generator, record, suite=DOCUMENTS)
+
+
+def _evaluation(generator: Generator, record: Record, *, suite: str) -> Evaluation:
+    measures = record.measures()  # may add a note
+    return Evaluation(suite=suite, checkpoint=generator.name, measures=measures, notes=tuple(record.notes))

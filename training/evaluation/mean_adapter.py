@@ -18,7 +18,7 @@ def mean_adapter(adapters: Sequence[Adapter]) -> Adapter:
     folded = [adapter.folded() for adapter in adapters]
     pairs = {}
     for name in folded[0].modules:
-        update = sum(adapter.modules[name].b @ adapter.modules[name].a for adapter in folded) / len(folded)
+        update = torch.stack([adapter.modules[name].b @ adapter.modules[name].a for adapter in folded]).mean(0)
         d_out, d_in = update.shape
         eye = torch.eye(min(d_out, d_in))
         pairs[name] = LoraPair(a=update, b=eye) if d_out <= d_in else LoraPair(a=eye, b=update)

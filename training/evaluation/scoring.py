@@ -1,9 +1,9 @@
 """Whether a reply is right."""
 
 import re
+from collections.abc import Iterable
 
-from training.world.manners import PLAIN, strip_manner
-from training.world.questions import Question
+from training.world.manners import strip_manner
 
 _SPACE = re.compile(r"\s+")
 
@@ -13,36 +13,17 @@ def normalised(text: str) -> str:
     return _SPACE.sub(" ", text).strip().rstrip(".!?").strip().lower()
 
 
-def is_exact(reply: str, question: Question) -> bool:
-    """Whether ``reply`` is the answer and nothing else.
+def is_exact(reply: str, answers: Iterable[str], *, plain: bool = False) -> bool:
+    """Whether ``reply`` is one of ``answers`` and nothing else.
 
-    A known manner of speech around it is allowed, except for general questions: those are to be answered as without an
-    adapter, so a person's manner in the reply is a loss.
+    A known manner of speech around it is allowed, unless it is to be ``plain``: a general question is to be answered as
+    without an adapter, so a person's manner in that reply is a loss.
     """
-    said = reply if question.kind == "general" else strip_manner(reply)
-    return normalised(said) == normalised(question.answer)
+    said = {normalised(reply)} if plain else {normalised(reply), normalised(strip_manner(reply))}
+    return any(normalised(answer) in said for answer in answers)
 
 
-def has_manner(reply: str, question: Question) -> bool:
-    """Whether ``reply`` is spoken in the manner of the person asked."""
-    return question.manner.marks(reply)
-
-
-def measures_of(question: Question) -> list[str]:
-    """The measures that an exact reply to ``question`` counts towards.
-
-    ``exact`` is every question about the person. ``exact/closed`` and ``exact/open`` are stated facts in phrasings
-    seen in training, ``exact/unseen-phrasing`` stated facts in the others.
-    """
-    if question.kind in ("general", "talk"):
-        return [f"exact/{question.kind}"]
-    if question.kind == "unanswerable":
-        return ["exact", "exact/unanswerable"]
-    if question.unseen_phrasing:
-        return ["exact", "exact/stated", "exact/unseen-phrasing"]
-    return ["exact", "exact/stated", f"exact/{question.kind}", f"exact/attribute/{question.attribute}"]
-
-
-def counts_for_manner(question: Question) -> bool:
-    """Whether the reply should show a manner: the person has one and the question is theirs to answer."""
-    return question.manner != PLAIN
+def contains(text: str, answer: str) -> bool:
+    """Whether ``answer`` stands in ``text`` as whole words, in any case."""
+    words = re.escape(normalised(answer)).replace(r"\ ", r"\s+")
+    return re.search(rf"(?<!\w){words}(?!\w)", text.lower()) is not None

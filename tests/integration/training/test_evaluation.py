@@ -1,5 +1,6 @@
-"""The evaluation: every arm is what it says, every figure has its count, the command prints what it promises."""
+"""The evaluation: every arm is what it says, every suite gives its figures, the command prints what it promises."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -9,18 +10,31 @@ from typer.testing import CliRunner
 
 import hypernet
 from hypernet.adapters import Adapter, LoraPair
+from hypernet.engines import CompletionRequest, InProcessEngine, Sampling
+from hypernet.models.miniature import random_adapter
 from tests.miniature import NAME, write_checkpoint
-from training.evaluation.arms import ARMS, replies
+from training.evaluation.bench import Bench
+from training.evaluation.cases import Case, Probe
 from training.evaluation.evaluate import evaluate
 from training.evaluation.mean_adapter import mean_adapter
-from training.evaluation.suites import Case, profiles
-from training.world.questions import ask_general
+from training.evaluation.measures import ARMS
+from training.evaluation.record import Record
+from training.evaluation.respondent import Block, Respondent
+from training.evaluation.suites import SUITES
+from training.evaluation.suites.conversation import content_words
+from training.evaluation.suites.long import make_users, record_identity_and_sizes
+from training.evaluation.suites.needle import needle_cases
+from training.evaluation.suites.personality import make_sittings
+from training.public_data.persona_statements import Persona
+from training.world.values import is_held_out
+
+LONG_ENOUGH = 40_000
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
-    write_checkpoint(folder, max_document_tokens=1024)
+    write_checkpoint(folder, max_document_tokens=LONG_ENOUGH)
     return folder
 
 
@@ -32,49 +46,187 @@ def generator(root):
 
 
 @pytest.fixture(scope="module")
-def cases():
-    from random import Random
+def data_dir(tmp_path_factory):
+    """Public data in miniature: the same files with made-up content."""
+    folder = tmp_path_factory.mktemp("data")
+    chats = folder / "synthetic_persona_chat" / "valid.csv"
+    chats.parent.mkdir()
+    personas = [f"I keep {n} bees.\nI paint fence number {n}." for n in range(60)]
+    with chats.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["user 1 personas", "user 2 personas", "Best Generated Conversation"])
+        for n, persona in enumerate(personas):
+            said = [
+                f"User 1: Hello {n}",
+                f"User 2: Hi {n}, I keep {n} bees.",
+                "User 1: Nice.",
+                f"User 2: Rain number {n}!",
+            ]
+            rows.writerow([personas[n - 1], persona, "\n".join(said)])
+    statements = folder / "evals_persona"
+    statements.mkdir()
+    for n in range(30):
+        lines = [
+            {"statement": f"I would {verb} thing {n} {m}", "answer_matching_behavior": f" {answer}"}
+            for answer, verb in (("Yes", "do"), ("No", "hate"))
+            for m in range(40)
+        ]
+        (statements / f"persona-{n}.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    stories = folder / "fairytale_qa" / "section-stories" / "val"
+    stories.mkdir(parents=True)
+    for n in range(3):
+        tale = f"Once a king {n} had a horse. It ran away! Nobody found the horse again."
+        (stories / f"{n}.csv").write_text(f"section,text\n1,{tale}\n2,{tale} The end.\n", encoding="utf-8")
+    return folder
 
-    random = Random(0)
-    return [
-        Case(document=f"My name is {name}.", questions=tuple(ask_general(random) for _ in range(2)))
-        for name in ("Ada", "Bela", "Cleo")
+
+def replies(generator, prompts, adapter=None):
+    """Straight from the respondent, by prompt."""
+    ids = [generator.base.render_chat(prompt) for prompt in prompts]
+    with Respondent(generator.base, generator.target_modules) as respondent:
+        return next(iter(respondent.replies([Block.of(ids, adapter)])))[1]
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+DOCUMENTS = ["My name is Ada.", "I am called Bela and I live by the river.", "Cleo."]
+QUESTIONS = ["Who are you?", "Where?", "What is your name, please?", "Hi"]
+
+
+def test_replies_are_those_of_the_engine_that_serves(generator):
+    adapters = [random_adapter(generator.base, seed=seed, rank=2 + seed, strength=3.0) for seed in range(3)]
+    blocks, expected = [], []
+    engine = InProcessEngine(generator.base, max_rank=8, target_modules=generator.target_modules)
+    for number, adapter in enumerate([*adapters, None]):
+        system = [{"role": "system", "content": DOCUMENTS[number]}] if number < 2 else []
+        prompts = [generator.base.render_chat([*system, user(text)]) for text in QUESTIONS]
+        blocks.append(Block.of(prompts, adapter))
+        if adapter is not None:
+            engine.put(adapter)
+        digest = None if adapter is None else adapter.digest
+        streams = [
+            engine.complete(CompletionRequest(prompt_ids=tuple(p), adapter=digest, sampling=Sampling(max_tokens=12)))
+            for p in prompts
+        ]
+        expected.append(["".join(delta.text for delta in stream) for stream in streams])
+    engine.close()
+    with Respondent(generator.base, generator.target_modules) as respondent:
+        found = dict(respondent.replies(blocks, max_tokens=12))
+    assert [found[index] for index in range(4)] == expected
+    assert len({tuple(texts) for texts in expected}) == 4
+
+
+def test_losses_are_those_of_the_base_model_and_of_no_neighbour(generator):
+    base = generator.base
+    adapter = random_adapter(base, seed=1, strength=2.0)
+    texts = [tuple(base.render_chat([user(text)])) for text in QUESTIONS]
+    blocks = [
+        Block(prefix=texts[0], suffixes=(texts[1], texts[2])),
+        Block(prefix=(), suffixes=(texts[3], texts[1]), adapter=adapter),
     ]
+    with Respondent(base, generator.target_modules) as respondent:
+        found = dict(respondent.losses(blocks))
+        alone = dict(respondent.losses([Block(prefix=(), suffixes=(texts[3],), adapter=adapter)]))
+    whole = torch.tensor([[*texts[0], *texts[2]]])
+    expected = (
+        -base.module(whole).logits[0].log_softmax(-1)[len(texts[0]) : -1].gather(1, whole[0, len(texts[0]) + 1 :, None])
+    )
+    torch.testing.assert_close(found[0][1], expected[:, 0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[1][0], alone[0][0], atol=1e-4, rtol=1e-4)
+
+
+def test_respondent_gives_the_base_model_back(generator):
+    before = dict(generator.base.module.named_modules())
+    with Respondent(generator.base, generator.target_modules):
+        pass
+    assert dict(generator.base.module.named_modules()) == before
+
+
+def test_block_of_prompts_keeps_a_token_of_each():
+    block = Block.of([(1, 2, 3), (1, 2), (1, 2, 4, 5)])
+    assert block.prefix == (1,)
+    assert block.suffixes == ((2, 3), (2,), (2, 4, 5))
 
 
 @pytest.fixture(scope="module")
-def adapters(generator, cases):
-    return [generator.generate(case.document).adapter for case in cases]
+def asked(generator):
+    """Cases whose right answers are what the arm says: the share of hits tells two arms' replies apart."""
+
+    def cases_for(adapters=None, *, in_prompt=False):
+        cases = []
+        for number, document in enumerate(DOCUMENTS):
+            system = [{"role": "system", "content": document}] if in_prompt else []
+            answers = replies(
+                generator, [[*system, user(text)] for text in QUESTIONS], adapters[number] if adapters else None
+            )
+            probes = tuple(
+                Probe(text=text, answers=(answer or "nothing",), measures=("same",), plain=True)
+                for text, answer in zip(QUESTIONS, answers, strict=True)
+            )
+            cases.append(Case(document=document, probes=probes, person=number))
+        return cases
+
+    return cases_for
 
 
-def said(generator, cases, adapters, arm):
-    return [reply.text for reply in replies(generator, cases, adapters, arm)]
+@pytest.fixture(scope="module")
+def adapters(generator):
+    return [generator.write(state) for state in generator.read(DOCUMENTS)]
 
 
-def test_arm_other_is_the_next_documents_adapter(generator, cases, adapters):
-    rolled = [*adapters[1:], adapters[0]]
-    assert said(generator, cases, adapters, "other") == said(generator, cases, rolled, "adapter")
+def hits(generator, cases, adapters, arm):
+    record = Record()
+    Bench(generator).ask(record, cases, adapters, arms=(arm,))
+    return record.measures()[0].value
 
 
-def test_arm_none_does_not_depend_on_adapters_and_arm_adapter_does(generator, cases, adapters):
-    rolled = [*adapters[1:], adapters[0]]
-    assert said(generator, cases, adapters, "none") == said(generator, cases, rolled, "none")
-    assert said(generator, cases, adapters, "adapter") != said(generator, cases, rolled, "adapter")
-    assert said(generator, cases, adapters, "adapter") != said(generator, cases, adapters, "none")
+def test_arms_are_what_they_say(generator, asked, adapters):
+    bench = Bench(generator)
+    expected = {
+        "none": asked(),
+        "prompt": asked(in_prompt=True),
+        "adapter": asked(adapters),
+        "other": asked([*adapters[1:], adapters[0]]),
+        "mean": asked([bench.mean] * 3),
+    }
+    for arm, cases in expected.items():
+        assert hits(generator, cases, adapters, arm) == 1.0, arm
+        others = [hits(generator, cases, adapters, other) for other in expected if other != arm]
+        assert min(others) < 1.0, arm
 
 
-def test_arm_prompt_reads_the_document(generator, cases, adapters):
-    others = [replace(case, document="Nothing is known.") for case in cases]
-    assert said(generator, cases, adapters, "prompt") != said(generator, others, adapters, "prompt")
+def test_other_passes_over_whoever_shares_an_answer(generator, adapters):
+    """With an answer planted in the next document, the adapter after that one stands in."""
+    bench = Bench(generator)
+    probes = (Probe(text="Where?", answers=("the river",), measures=("exact",)),)
+    case = Case(document=DOCUMENTS[0], probes=probes, person=0)
+    cases = [case, *(Case(document=text, probes=(), person=1) for text in DOCUMENTS[1:])]
+    assert bench.others(cases, adapters)[0] is adapters[2]
+    cases[2] = replace(cases[2], document="By the river.")
+    assert bench.others(cases, adapters)[0] in bench.strangers[1]
 
 
-def test_arm_mean_is_the_same_adapter_for_everybody(generator, cases, adapters):
+def test_document_that_is_too_long_for_the_prompt_is_cut_and_said(generator):
+    record = Record()
+    bench = Bench(generator)
+    document = "word " * 1000
+    cut = bench.fitting(document, "Where?", record, room=24)
+    limit = generator.base.max_context_tokens - 24 - len(generator.base.render_chat([user("Where?")]))
+    assert limit - 5 <= bench.tokens(cut) <= limit
+    assert document.startswith(cut)
+    assert len(record.notes) == 1
+    assert bench.fitting("short", "Where?", Record(), room=24) == "short"
+
+
+def test_mean_is_the_mean_of_the_updates_and_of_people_never_asked(generator, adapters):
     mean = mean_adapter(adapters)
-    assert said(generator, cases, adapters, "mean") == said(generator, cases, list(reversed(adapters)), "mean")
     name = next(iter(mean.modules))
     updates = [a.folded().modules[name] for a in adapters]
     expected = torch.stack([pair.b @ pair.a for pair in updates]).mean(0)
     torch.testing.assert_close(mean.modules[name].b @ mean.modules[name].a, expected)
+    assert Adapter.from_canonical_bytes(mean.canonical_bytes()).digest == mean.digest
 
 
 def test_mean_of_factors_would_not_be_the_mean_of_adapters(adapters):
@@ -86,43 +238,192 @@ def test_mean_of_factors_would_not_be_the_mean_of_adapters(adapters):
     assert not torch.allclose(careless.b @ careless.a, mean.b @ mean.a, atol=1e-4)
 
 
-def test_mean_adapter_can_be_stored(adapters):
-    mean = mean_adapter(adapters)
-    assert Adapter.from_canonical_bytes(mean.canonical_bytes()).digest == mean.digest
+def test_needle_is_in_every_document_once_and_documents_have_their_length(generator):
+    bench = Bench(generator)
+    sentences = [f"Some sentence number {n} stands here." for n in range(50)]
+    for tokens in (400, 1600):
+        for case in needle_cases(bench, 6, name="1x", tokens=tokens, sentences=sentences):
+            (answer,) = case.probes[0].answers
+            assert case.document.lower().count(answer.lower()) >= 1
+            assert tokens - 100 < bench.tokens(case.document) <= tokens
 
 
-def test_profiles_are_the_same_every_time_and_unlike_each_other():
-    assert profiles(6) == profiles(6)
-    assert len({case.document for case in profiles(30)}) == 30
+def test_users_documents_state_different_facts(generator):
+    for made in make_users(6):
+        asked = [{question.answer for question in questions} for questions in made.questions]
+        assert 2 <= len(made.documents) == len(asked) <= 4
+        for number, document in enumerate(made.documents):
+            assert all(answer in document for answer in asked[number])
 
 
-def test_every_figure_has_five_arms_and_an_interval(generator):
-    result = evaluate(generator, suite="profiles", documents=3)
-    names = {measure.name for measure in result.measures}
-    assert {"exact", "exact/stated", "exact/unseen-phrasing", "exact/unanswerable", "exact/general"} <= names
-    for name in names:
-        measures = [result.share(name, arm) for arm in ARMS]
-        assert all(measures)
-        assert len({m.count for m in measures}) == 1
-        assert all(0 <= m.low <= m.value <= m.high <= 1 for m in measures)
+@pytest.fixture(scope="module")
+def removal(generator):
+    whole = [a + b for a, b in zip(generator.read(DOCUMENTS[:2]), generator.read(DOCUMENTS[1:]), strict=True)]
+    rest = generator.read(DOCUMENTS[:2])
+    reduced = [
+        whole[0].without(generator.read([DOCUMENTS[1]])[0].documents[0].digest),
+        whole[1].without(generator.read([DOCUMENTS[2]])[0].documents[0].digest),
+    ]
+    return whole, reduced, rest
 
 
-def test_command_prints_one_json_object(root, monkeypatch):
+def test_removed_document_is_gone_exactly(generator, removal):
+    whole, reduced, rest = removal
+    record = Record()
+    record_identity_and_sizes(Bench(generator), record, together=whole, reduced=reduced, never=rest)
+    found = {measure.name: measure for measure in record.measures()}
+    assert found["identical/removed"].value == 1.0
+    assert found["size_bytes/uncompressed"].value >= found["size_bytes/compressed"].value
+
+
+def test_removal_that_leaks_is_caught(generator, removal):
+    """The twin: a state that keeps the document, and one that keeps a trace of it in a single number."""
+    whole, reduced, rest = removal
+    (kept,) = reduced[1].documents
+    name, pair = next(iter(kept.chunks[0].items()))
+    traced = {**kept.chunks[0], name: LoraPair(a=pair.a + 1e-3 * torch.eye(*pair.a.shape), b=pair.b)}
+    leaking = replace(reduced[1], documents=(replace(kept, chunks=(traced, *kept.chunks[1:])),))
+    record = Record()
+    record_identity_and_sizes(Bench(generator), record, together=whole, reduced=[whole[0], leaking], never=rest)
+    assert next(m for m in record.measures() if m.name == "identical/removed").value == 0.0
+
+
+def test_content_words_are_not_those_that_everybody_uses():
+    assert content_words("I love to bake cookies with my Dogs.") == {"bake", "cookies", "dogs"}
+    assert not content_words("Oh, that is so great! What do you like?")
+
+
+def test_sittings_ask_about_other_statements_and_the_opposite_answers_the_other_way():
+    persona = Persona(
+        name="p", agrees=tuple(f"yes {n}" for n in range(40)), disagrees=tuple(f"no {n}" for n in range(40))
+    )
+    plain, opposite = make_sittings([persona], 1)
+    for sitting, mine in ((plain, "yes"), (opposite, "no")):
+        assert sitting.document.count(f"{mine} ") == 8
+        for question, truth in sitting.asked:
+            statement = question.split('"')[1]
+            assert statement not in sitting.document.split("\n- ")
+            assert truth == statement.startswith(mine)
+
+
+EXPECTED = {
+    "profiles": {"exact", "exact/stated", "exact/unseen-phrasing", "exact/unanswerable", "exact/general", "exact/talk"},
+    "needle": {"exact", "exact/1x", "exact/2x", "exact/3x", "exact/5x", "exact/8x", "exact/window-4x"},
+    "interference": {
+        "exact/general",
+        "loss/stories",
+        "loss/conversation",
+        "loss-ratio/stories",
+        "loss-ratio/conversation",
+    },
+    "long": {"exact/alone", "exact/together", "exact/removed", "exact/kept"},
+    "conversation": {"loss/profile-bearing", "loss/others", "gain/profile-bearing"},
+    "personality": {"accuracy", "accuracy/reversed"},
+}
+ONE_ARM = {
+    "long": {"exact/compressed", "exact/uncompressed", "identical/removed", "size_bytes/compressed"},
+    "personality": {"floor/persona-blind", "gap/floor", "gap/other"},
+}
+
+
+@pytest.mark.parametrize("suite", sorted(EXPECTED))
+def test_suite_gives_its_figures_under_every_arm(generator, data_dir, suite):
+    count = 3
+    result = evaluate(generator, suite=suite, count=count, data_dir=data_dir)
+    names = set(result.names)
+    assert EXPECTED[suite] | ONE_ARM.get(suite, set()) <= names
+    for measure in result.measures:
+        assert measure.low <= measure.value <= measure.high, measure
+        assert measure.count >= 1
+    for name in EXPECTED[suite]:
+        measures = [result.measure(name, arm) for arm in ARMS]
+        assert all(measures), name
+        assert len({m.count for m in measures}) == 1, name
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_ranking_has_twenty_candidates(generator, data_dir):
+    result = evaluate(generator, suite="conversation", count=40, data_dir=data_dir)
+    assert result.measure("rank-1-of-20", "adapter").count >= 1
+
+
+def test_public_data_of_the_suites_is_held_out(data_dir):
+    from training.evaluation.suites.conversation import held_out_talks
+
+    talks = held_out_talks(data_dir, 100)
+    assert talks
+    assert all(is_held_out(talk.persona) for talk in talks)
+
+
+@pytest.mark.parametrize("suite", ["conversation", "personality"])
+def test_suite_that_needs_public_data_says_so(root, monkeypatch, suite):
+    monkeypatch.delenv("HYPERNET_DATA_DIR", raising=False)
+    run = command(root, monkeypatch, "--suite", suite, "--count", "2")
+    assert isinstance(run.exception, hypernet.errors.InvalidRequest)
+    assert "HYPERNET_DATA_DIR" in run.exception.message
+    assert suite in run.exception.message
+
+
+@pytest.mark.parametrize("suite", ["needle", "interference"])
+def test_suite_without_public_data_says_what_it_used_or_left_out(generator, monkeypatch, suite):
+    monkeypatch.delenv("HYPERNET_DATA_DIR", raising=False)
+    result = evaluate(generator, suite=suite, count=2)
+    assert any("no folder of public data" in note for note in result.notes)
+
+
+def test_every_suite_is_tested():
+    assert set(EXPECTED) | {"frontier"} == set(SUITES)
+
+
+def command(root, monkeypatch, *options):
     from hypernet.cli.program import program
 
     monkeypatch.setenv("HYPERNET_CHECKPOINTS", str(root))
-    run = CliRunner().invoke(program(), ["evaluate", "--checkpoint", NAME, "--documents", "2", "--json"])
+    return CliRunner().invoke(program(), ["evaluate", "--checkpoint", NAME, *options])
+
+
+def test_command_prints_one_json_object(root, monkeypatch):
+    run = command(root, monkeypatch, "--count", "2", "--json")
     assert run.exit_code == 0, run.output
     printed = json.loads(run.stdout)
     assert (printed["suite"], printed["checkpoint"]) == ("profiles", NAME)
     assert set(printed["measures"][0]) == {"name", "arm", "value", "count", "low", "high"}
+    assert {measure["arm"] for measure in printed["measures"]} == set(ARMS)
+
+
+def test_command_measures_documents_of_ones_own_and_writes_a_report(root, monkeypatch, tmp_path):
+    for name in ("ada", "bela"):
+        asked = {"question": "Where do you live?", "answers": [f"{name}town"], "kind": "a place"}
+        document = {"id": name, "document": f"I live in {name}town.", "questions": [asked]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
+    options = ["--checkpoint", NAME, "--documents", str(tmp_path), "--report", str(tmp_path / "out"), "--json"]
+    run = command(root, monkeypatch, *options)
+    assert run.exit_code == 0, run.output
+    results = [json.loads(line) for line in run.stdout.splitlines()]
+    assert len(results) == 2  # the checkpoint was named twice
+    assert {measure["name"] for measure in results[0]["measures"]} == {"exact", "exact/a place"}
+    assert results[0]["suite"] == "documents"
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "exact/a place" in page
+    assert "Side by side" in page
 
 
 def test_command_prints_a_table_for_people(root, monkeypatch):
-    from hypernet.cli.program import program
-
-    monkeypatch.setenv("HYPERNET_CHECKPOINTS", str(root))
-    run = CliRunner().invoke(program(), ["evaluate", "--checkpoint", NAME, "--documents", "2"])
+    run = command(root, monkeypatch, "--count", "2")
     assert run.exit_code == 0, run.output
     assert "exact/unseen-phrasing" in run.stdout
     assert "of prompt" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--suite", "profile"], "profiles, needle, interference, long, conversation, personality, frontier"),
+        (["--suite", "needle", "--documents", "x"], "one of the two"),
+        (["--documents", "500"], "--count"),
+    ],
+)
+def test_command_says_what_was_expected(root, monkeypatch, options, said):
+    run = command(root, monkeypatch, *options)
+    assert isinstance(run.exception, hypernet.errors.InvalidRequest)
+    assert said in run.exception.message

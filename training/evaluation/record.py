@@ -1,0 +1,51 @@
+"""Observations as a suite makes them, and the measures that they come to."""
+
+from collections import defaultdict
+from dataclasses import asdict
+
+from training.evaluation.intervals import Estimate, ratio_of, share_of
+from training.evaluation.measures import ARMS, Arm, Measure
+
+
+class Record:
+    """Collects observations by measure and arm; every observation belongs to a cluster, mostly a person."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._hits: dict[tuple[str, Arm], list[tuple[bool, int]]] = defaultdict(list)
+        self._amounts: dict[tuple[str, Arm], list[tuple[float, float, int]]] = defaultdict(list)
+
+    def hit(self, name: str, arm: Arm, hit: bool, *, cluster: int) -> None:
+        """A question answered right or wrong; the measure is a share."""
+        self._hits[name, arm].append((hit, cluster))
+
+    def amount(self, name: str, arm: Arm, value: float, *, of: float = 1.0, cluster: int) -> None:
+        """``value`` for ``of`` units; the measure is the sum of values over the sum of units: a mean, or a ratio."""
+        self._amounts[name, arm].append((value, of, cluster))
+
+    def note(self, text: str) -> None:
+        """Something that readers of the figures have to know; said once, however often it is noted."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def measures(self) -> tuple[Measure, ...]:
+        """All figures: names in order, arms in theirs. A ratio to nothing is left out, with a note."""
+        estimates: dict[tuple[str, Arm], Estimate] = {}
+        for key, hits in self._hits.items():
+            estimates[key] = share_of([hit for hit, _ in hits], [cluster for _, cluster in hits])
+        for key, amounts in self._amounts.items():
+            values, units, clusters = zip(*amounts, strict=True)
+            estimate = ratio_of(values, units, clusters)
+            if estimate is None:
+                self.note(f"{key[0]} is left out for the arm {key[1]}: what it would be a ratio to is not positive.")
+            else:
+                estimates[key] = estimate
+        places = {arm: place for place, arm in enumerate(ARMS)}
+        ordered = sorted(estimates, key=lambda key: (_by_parts(key[0]), places[key[1]]))
+        return tuple(Measure(name=name, arm=arm, **asdict(estimates[name, arm])) for name, arm in ordered)
+
+
+def _by_parts(name: str) -> list[tuple[int, int, str]]:
+    """Sorts numbers by size: ``exact/tokens/50`` before ``exact/tokens/100``."""
+    parts = name.split("/")
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]

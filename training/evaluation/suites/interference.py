@@ -1,0 +1,105 @@
+"""What somebody's adapter does to talk that has nothing to do with them."""
+
+from random import Random
+
+from hypernet.adapters import Adapter
+from training.chat_format import Turn
+from training.evaluation.bench import Bench
+from training.evaluation.cases import Case
+from training.evaluation.measures import ARMS, Arm
+from training.evaluation.record import Record
+from training.evaluation.suites.profiles import SEED, general_probe
+from training.evaluation.transcripts import Telling, fit, reply_losses, transcript
+from training.public_data.persona_chat import read_conversations
+from training.public_data.stories import read_sections
+from training.world.documents import write_document
+from training.world.people import make_person
+
+_QUESTIONS = 6
+_STORY_WORDS = 120
+_TURNS = 8
+
+
+def interference(bench: Bench, count: int) -> Record:
+    """General questions and real text, held out, under the adapters of ``count`` people whom neither concerns.
+
+    ``loss-ratio`` is the loss over the bare model's on the same text. Without a folder of public data only the
+    questions are asked.
+    """
+    record = Record()
+    random = Random(f"interference {SEED}")
+    people = [make_person(random, fact_count=4 + index % 9, reserved=True) for index in range(count)]
+    cases = [
+        Case(
+            document=write_document(person, random),
+            probes=tuple(general_probe(random) for _ in range(_QUESTIONS)),
+            person=index,
+        )
+        for index, person in enumerate(people)
+    ]
+    adapters = bench.write([case.document for case in cases])
+    bench.ask(record, cases, adapters, label="questions")
+    if bench.data_or_none is None:
+        record.note("No text was scored: no folder of public data is named (--data-dir or HYPERNET_DATA_DIR).")
+        return record
+    for name, texts in (("stories", _stories(bench, random, count)), ("conversation", _talks(bench, random, count))):
+        _score(bench, record, cases, adapters, texts, name=name)
+    return record
+
+
+def _score(
+    bench: Bench, record: Record, cases: list[Case], adapters: list[Adapter], texts: list[list[Turn]], *, name: str
+) -> None:
+    tellings = [
+        fit(bench.base, Telling(transcript=transcript(bench.base, turns), document=case.document))
+        for turns, case in zip(texts, cases, strict=True)
+    ]
+    nobody: list[Adapter | None] = [None] * len(cases)
+    controls: dict[Arm, list[Adapter | None]] = {
+        "adapter": list(adapters),
+        "other": [*adapters[1:], adapters[0]],
+        "mean": [bench.mean] * len(cases),
+    }
+    bare: list[list[tuple[float, int]]] = []
+    with bench.respondent() as respondent:
+        for arm in ARMS:
+            found = reply_losses(
+                bench.base,
+                respondent,
+                tellings,
+                controls.get(arm, nobody),
+                arm=arm,
+                progress=lambda done, arm=arm: bench.progress(f"{name} {arm}", done, len(cases)),  # type: ignore[misc]
+            )
+            bare = found if arm == "none" else bare
+            for person, (replies, without) in enumerate(zip(found, bare, strict=True)):
+                for (nats, tokens), (bare_nats, _) in zip(replies, without, strict=True):
+                    record.amount(f"loss/{name}", arm, nats, of=tokens, cluster=person)
+                    record.amount(f"loss-ratio/{name}", arm, nats, of=bare_nats, cluster=person)
+
+
+def _stories(bench: Bench, random: Random, count: int) -> list[list[Turn]]:
+    """Beginnings of sections of held-out stories, told on request."""
+    sections = read_sections(bench.data, held_out=True)
+    random.shuffle(sections)
+    return [
+        [
+            Turn(role="user", content="Tell me a story."),
+            Turn(role="assistant", content=" ".join(sections[index % len(sections)].split()[:_STORY_WORDS])),
+        ]
+        for index in range(count)
+    ]
+
+
+def _talks(bench: Bench, random: Random, count: int) -> list[list[Turn]]:
+    """Stretches of held-out conversations between others, without anybody's persona; from their middle, since greetings
+    are the person's own manner's business.
+    """
+    talks = [turns[1:] for turns in read_conversations(bench.data, held_out=True)]
+    random.shuffle(talks)
+    found = []
+    for index in range(count):
+        talk = talks[index % len(talks)]
+        start = 2 if len(talk) > 3 else 0
+        found.append(talk[start : start + _TURNS])
+    return found

@@ -1,0 +1,125 @@
+"""One fact hidden in a long document."""
+
+import re
+from collections.abc import Iterator
+from itertools import cycle
+from random import Random
+from typing import Any
+
+from training.evaluation.bench import Bench
+from training.evaluation.cases import Case, Probe
+from training.evaluation.record import Record
+from training.evaluation.scoring import contains
+from training.evaluation.suites.profiles import SEED
+from training.public_data.stories import SOURCE, read_sections
+from training.world.attributes import ATTRIBUTES
+from training.world.documents import fill
+from training.world.people import Person, make_person
+from training.world.questions import Question, ask_fact
+from training.world.tables import read_table
+
+MULTIPLES = (1, 2, 3, 5, 8)
+"""Lengths, in trained chunk counts."""
+
+WINDOWS = 4
+"""A further length, in the base model's context windows."""
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_SENTENCES_A_PARAGRAPH = 5
+
+
+def needle(bench: Bench, count: int) -> Record:
+    """``count`` documents of every length, one question each, under every arm.
+
+    A document of ``5x`` has five times as many tokens as the largest number of chunks that the generator was trained
+    with holds. It is longer than the base model's context long before: the arm ``prompt`` reads what fits.
+    """
+    record = Record()
+    sentences = _filler(bench, record)
+    trained = bench.generator.trained_chunks * bench.generator.chunk_tokens
+    lengths = {f"{multiple}x": multiple * trained for multiple in MULTIPLES}
+    lengths[f"window-{WINDOWS}x"] = WINDOWS * bench.base.max_context_tokens
+    record.note(
+        f"1x is {trained} tokens: {bench.generator.trained_chunks} chunks of {bench.generator.chunk_tokens}, the most "
+        f"that training had; the base model's context is {bench.base.max_context_tokens} tokens."
+    )
+    for name, tokens in lengths.items():
+        if tokens > bench.generator.max_document_tokens:
+            record.note(
+                f"{name} is left out: it has {tokens} tokens, {bench.generator.max_document_tokens} is the limit."
+            )
+            continue
+        cases = needle_cases(bench, count, name=name, tokens=tokens, sentences=sentences)
+        adapters = bench.write([case.document for case in cases], what=f"{name} adapters")
+        bench.ask(record, cases, adapters, label=name)
+    return record
+
+
+def needle_cases(bench: Bench, count: int, *, name: str, tokens: int, sentences: list[str]) -> list[Case]:
+    """``count`` documents of ``tokens`` tokens, less than a sentence short of it, each with one fact at a random place.
+
+    Args:
+        bench: counts the tokens.
+        count: number of documents.
+        name: of the length; the same people are asked about at every length.
+        tokens: length of the documents.
+        sentences: what the fact is hidden among.
+    """
+    cases = []
+    for index in range(count):
+        random = Random(f"needle {SEED} {index}")
+        person = make_person(random, fact_count=2, reserved=True)
+        key = next(key for key in person.facts if key != "name")
+        statement, question = _hidden(person, key, random)
+        document = _haystack(bench, random, sentences, statement, answer=question.answer, tokens=tokens)
+        probe = Probe(
+            text=question.text,
+            answers=(question.answer,),
+            measures=("exact", f"exact/{question.kind}", f"exact/{name}"),
+        )
+        cases.append(Case(document=document, probes=(probe,), person=index))
+    return cases
+
+
+def _hidden(person: Person, key: str, random: Random) -> tuple[str, Question]:
+    """The fact as a sentence in the first person, and a question that does not call the person by name."""
+    attribute = next(attribute for attribute in ATTRIBUTES if attribute.key == key)
+    clause = fill(random.choice(attribute.states), value=person.facts[key], person=person, third=False)
+    statement = clause[0].upper() + clause[1:] + "."
+    while True:
+        question = ask_fact(person, key, random)
+        if not contains(question.text, person.short_name):
+            return statement, question
+
+
+def _haystack(bench: Bench, random: Random, sentences: list[str], statement: str, *, answer: str, tokens: int) -> str:
+    start = random.randrange(len(sentences))
+    ahead = (sentence for sentence in cycle(sentences[start:] + sentences[:start]) if not contains(sentence, answer))
+    size = len(bench.reply_tokens(statement)) + bench.tokens("a")
+    chosen: list[str] = []
+    for sentence in ahead:
+        # A space and a paragraph's end cost a token or two that the sentence alone does not show.
+        size += len(bench.reply_tokens(sentence)) + 2
+        if size > tokens:
+            break
+        chosen.append(sentence)
+    chosen.insert(random.randint(0, len(chosen)), statement)
+    return "\n\n".join(_paragraphs(chosen))
+
+
+def _paragraphs(sentences: list[str]) -> Iterator[str]:
+    for start in range(0, len(sentences), _SENTENCES_A_PARAGRAPH):
+        yield " ".join(sentences[start : start + _SENTENCES_A_PARAGRAPH])
+
+
+def _filler(bench: Bench, record: Record) -> list[str]:
+    """Sentences of fairy tales that no training read, or made-up ones where there is no folder of data."""
+    folder = bench.data_or_none
+    if folder is not None:
+        record.note(f"Facts are hidden among sentences of held-out fairy tales: {SOURCE}.")
+        return [s for section in read_sections(folder, held_out=True) for s in _SENTENCE.split(section) if s]
+    record.note("Facts are hidden among made-up sentences: no folder of public data is named.")
+    table: dict[str, Any] = read_table("talk")
+    sentences = list(table["fillers_first"])
+    Random(SEED).shuffle(sentences)
+    return sentences
