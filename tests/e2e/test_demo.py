@@ -39,7 +39,7 @@ def test_demo_prints_one_table_and_the_times_and_exits_0(tmp_path):
         "ada's adapter",
         "bruno's adapter",
         "what the profile says",
-        "Moore Shipyard",
+        "Nagy Shipyard",
         "encode",
         "request to first token",
     ):
