@@ -231,7 +231,7 @@ class ProfileBatches(IterableDataset[CaseBatch]):
             starts = range(2, len(said) - 1, 2)
             if starts:
                 start = random.choice(starts)
-                return said[start : start + 2]
+                return said[start : start + 2 * random.choice((1, 1, 2, 3))]
         return question_turns([ask_general(random, reserved=False)])
 
 
