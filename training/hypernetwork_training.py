@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import lightning
 import torch
@@ -50,6 +50,7 @@ def exact_conversations(logits: Tensor, rows: PackedRows, labels: Tensor) -> lis
     ]
 
 
+@runtime_checkable
 class TrainingData(Protocol):
     """What a released hypernetwork's manifest tells about its data."""
 
@@ -83,16 +84,16 @@ class HypernetworkTraining(lightning.LightningModule):
         distillation_tokens: likeliest tokens of that teacher that are kept for each token of a reply.
         preference_weight: weight of the preference of replies in character over those out of it, where the data has
             pairs; 0 trains without it.
-        preference_beta: number on that preference's log-odds: the less, the further an adapter may move from the bare
-            model.
+        preference_beta: number on that preference's log-odds, above 0: the less, the further an adapter may move from
+            the bare model.
         other_person_weight: weight of the contrastive term that makes replies likelier under their own document's
             adapter than under another's; 0 trains without it.
         other_person_margin: difference beyond which that term has little left to gain, in nats a token.
         retention_weight: weight of the retention term; 0 trains without it.
         l1_weight: weight of the mean absolute entry of the B factors that documents write; 0 trains without it.
-        learning_rate: peak rate.
+        learning_rate: peak learning rate, a step.
         warmup_steps: optimiser steps of linear rise.
-        decay_share: share of the run, at its end, over which the rate falls.
+        decay_share: share of the run, 0 to 1, at its end, over which the rate falls.
     """
 
     def __init__(

@@ -35,15 +35,15 @@ class BaseModelPretraining(lightning.LightningModule):
     """A Llama-architecture causal LM, trained from random weights.
 
     Args:
-        vocab_size: entries of the tokenizer.
-        hidden_size: width.
-        intermediate_size: width of the MLP.
-        num_hidden_layers: depth.
-        num_attention_heads: attention heads.
+        vocab_size: number of entries of the tokenizer.
+        hidden_size: width of the residual stream, in numbers a token.
+        intermediate_size: width of the MLP, in numbers a token.
+        num_hidden_layers: depth, in layers.
+        num_attention_heads: number of attention heads a layer.
         context_tokens: longest sequence, in tokens.
-        learning_rate: peak rate.
+        learning_rate: peak learning rate, a step.
         warmup_steps: optimiser steps of linear rise.
-        decay_share: share of the run, at its end, over which the rate falls.
+        decay_share: share of the run, 0 to 1, at its end, over which the rate falls.
         export_type: number type of the released weights.
     """
 

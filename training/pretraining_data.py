@@ -229,13 +229,13 @@ class PretrainingData(lightning.LightningDataModule):
         work_dir: where the tokenizer is kept between runs.
         data_dir: folder of public data sets; when null, the environment variable ``HYPERNET_DATA_DIR`` names it.
         public_data: whether to mix public data in; false needs no data folder.
-        vocab_size: entries of the tokenizer.
+        vocab_size: number of entries of the tokenizer.
         context_tokens: longest sequence that the model takes, in tokens.
         tokens_per_step: tokens in a batch, before padding.
         curriculum: how many facts a document has at each step.
-        validation_people: held-out people for the exact-answer score.
-        tokenizer_texts: made-up texts that the tokenizer is trained on, public data aside.
-        seed: of the tokenizer's texts, the batches and the validation people.
+        validation_people: number of held-out people for the exact-answer score.
+        tokenizer_texts: number of made-up texts that the tokenizer is trained on, public data aside.
+        seed: number that randomness starts from: of the tokenizer's texts, the batches and the validation people.
     """
 
     def __init__(

@@ -39,11 +39,11 @@ class Mixture:
     """What the documents of a batch are.
 
     Attributes:
-        conversation: share of real personas with their conversations.
-        personas: share of lists of statements with questions about others.
-        negatives: share of documents that say nothing about anybody: stories, or next to no text at all.
-        many_chunks: share of steps in which documents come in a random number of chunks.
-        most_chunks: the most chunks that a document then has, those of filler text included.
+        conversation: share, 0 to 1, of real personas with their conversations.
+        personas: share, 0 to 1, of lists of statements with questions about others.
+        negatives: share, 0 to 1, of documents that say nothing about anybody: stories, or next to no text at all.
+        many_chunks: share, 0 to 1, of steps in which documents come in a random number of chunks.
+        most_chunks: the largest number of chunks that a document then has, those of filler text included.
     """
 
     conversation: float = 0.10
@@ -325,12 +325,12 @@ class ProfileData(lightning.LightningDataModule):
         public_data: whether to mix public data in; false needs no data folder.
         curriculum: how many facts a document has at each step.
         mixture: what the documents are.
-        documents: documents in a batch.
-        questions: questions asked about each document.
-        retention_rows: unrelated rows for each document.
-        distinct_people: people to draw from; null makes a new one for every document.
-        validation_people: held-out people for the exact-answer score, in whole batches of 32.
-        seed: of the batches and the validation people.
+        documents: number of documents in a batch.
+        questions: number of questions asked about each document.
+        retention_rows: number of unrelated rows for each document.
+        distinct_people: number of people to draw from; null makes a new one for every document.
+        validation_people: number of held-out people for the exact-answer score, in whole batches of 32.
+        seed: number that randomness starts from: of the batches and the validation people.
     """
 
     def __init__(

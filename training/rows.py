@@ -163,7 +163,12 @@ def write_rows(path: Path, rows: Iterator[Mapping[str, Any]] | Sequence[Mapping[
         from pyarrow import parquet
 
         checked = [_checked(values, number) for number, values in enumerate(rows, start=1)]
-        parquet.write_table(pyarrow.Table.from_pylist(checked), path, row_group_size=_BATCH_ROWS)
+        # Of the columns that any row has; left to itself, pyarrow takes those of the first row and drops the others.
+        turn = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
+        kinds = {"conversation": pyarrow.list_(turn)}
+        used = [column for column in COLUMNS if any(column in values for values in checked)]
+        schema = pyarrow.schema([(column, kinds.get(column, pyarrow.string())) for column in used])
+        parquet.write_table(pyarrow.Table.from_pylist(checked, schema=schema), path, row_group_size=_BATCH_ROWS)
         return len(checked)
     if path.suffix != ".jsonl":
         raise RowsInvalid(f"Expected a name that ends in .jsonl or .parquet, got {path}.")

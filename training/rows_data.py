@@ -158,13 +158,13 @@ class RowsData(lightning.LightningDataModule):
     Args:
         base: folder of the base model, whose tokenizer is used.
         files: files of rows, ``.jsonl`` or ``.parquet``; see docs/train-your-own.md for the columns.
-        documents: documents in a batch.
-        conversations: the most conversations of a document in a batch.
-        retention_rows: general questions for each document, under which the bare model's answers are kept.
+        documents: number of documents in a batch.
+        conversations: the largest number of conversations of a document in a batch.
+        retention_rows: number of general questions for each document, under which the bare model's answers are kept.
         negatives: share of the documents, 0 to 1, that are next to no text at all.
         chunk_tokens: longest chunk that a document is read in, in tokens; that of the model's configuration.
         many_chunks: share of the documents, 0 to 1, that are cut into a random number of chunks though they fit in one.
-        most_chunks: the most chunks of a document; a file with a longer one is refused.
+        most_chunks: the largest number of chunks of a document; a file with a longer one is refused.
         validation_share: share of the documents, 0 to 1, that only validation sees.
         test_share: share of the documents, 0 to 1, that only ``test`` sees.
         sources: names and licences of the data, for the manifest.

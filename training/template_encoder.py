@@ -1,11 +1,12 @@
 """Rows of token ids for base models with a chat template of their own."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from training.chat_format import CHAT_TEMPLATE, ROLE_TOKENS, ChatEncoder, Row, Turn
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Turns conversations into rows."""
 

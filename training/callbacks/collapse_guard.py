@@ -37,8 +37,8 @@ class CollapseGuard(Callback):
 
     Args:
         every_n_steps: optimiser steps between two measurements on training batches.
-        warn_cosine: mean pairwise cosine, -1 to 1, above which a validation warns.
-        stop_cosine: mean pairwise cosine, -1 to 1, above which a validation counts towards stopping.
+        warn_cosine: mean pairwise cosine, a number from -1 to 1, above which a validation warns.
+        stop_cosine: mean pairwise cosine, a number from -1 to 1, above which a validation counts towards stopping.
         min_gap: gap between own and mean adapter, in nats a token, below which it counts towards stopping.
         patience: validations in a row that must count before the run stops.
         grace_steps: optimiser steps before anything is judged; generic things are learnt first.

@@ -1,5 +1,8 @@
 """From nothing to a checkpoint that the generator loads, in miniature; and a killed run that goes on where it stood."""
 
+import json
+import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -7,14 +10,20 @@ import pytest
 import torch
 
 import hypernet
-from training.cli import Trainer, TrainingCLI
+from hypernet.errors import CheckpointMismatch
+from training.architectures import Perceiver
+from training.callbacks import CollapseGuard, Progress
+from training.cli import Trainer, main
 from training.curriculum import Curriculum
-from training.hypernetwork_training import PerceiverTraining
+from training.durable_checkpoints import DurableCheckpointIO
+from training.hypernetwork_training import HypernetworkTraining
+from training.origin import KEY, origin
 from training.pretraining import BaseModelPretraining
 from training.pretraining_data import PretrainingData
 from training.profiles_data import ProfileData
+from training.rows import write_rows
+from training.rows_data import RowsData
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "training"
 SHORT = Curriculum(first_facts=2, last_facts=3, steps_per_fact=1)
 
 pytestmark = [
@@ -25,21 +34,25 @@ pytestmark = [
 ]
 
 
-def trainer(folder: Path, *, steps: int) -> Trainer:
+def trainer(folder: Path, *callbacks, steps: int) -> Trainer:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     return Trainer(
         max_steps=steps,
         accelerator="cpu",
         logger=False,
-        enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=1,
         val_check_interval=2,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=1.0,
-        callbacks=[ModelCheckpoint(dirpath=folder, every_n_train_steps=2, save_last=True, save_top_k=0)],
+        plugins=[DurableCheckpointIO()],
+        callbacks=[
+            ModelCheckpoint(dirpath=folder, every_n_train_steps=2, save_last=True, save_top_k=0),
+            Progress(every_s=0.0),
+            *callbacks,
+        ],
     )
 
 
@@ -56,12 +69,13 @@ def pretraining(work: Path):
     )
     data = PretrainingData(
         work,
-        real_conversation=False,
+        public_data=False,
         vocab_size=400,
         context_tokens=512,
         tokens_per_step=300,
         curriculum=SHORT,
         validation_people=4,
+        tokenizer_texts=200,
     )
     return model, data
 
@@ -79,21 +93,49 @@ def base(tmp_path_factory):
     return folder / "mini" / "base"
 
 
-def hypernetwork_training(base: Path):
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Rows about twenty people, with replies out of character."""
+    path = tmp_path_factory.mktemp("rows") / "people.jsonl"
+    write_rows(
+        path,
+        [
+            {
+                "document": f"My name is person {number}. " * (1 + number % 3),
+                "conversation": [
+                    {"role": "user", "content": "What is your name?"},
+                    {"role": "assistant", "content": f"Person {number}."},
+                ],
+                "rejected": "I have none.",
+            }
+            for number in range(20)
+        ],
+    )
+    return path
+
+
+def hypernetwork_training(base: Path, **weights):
     torch.manual_seed(0)
-    model = PerceiverTraining(
-        base, width=16, heads=2, blocks=1, mlp_ratio=2, rank=2, bias_rank=1, max_document_tokens=300, warmup_steps=2
-    )
-    data = ProfileData(
+    return HypernetworkTraining(
         base,
-        real_conversation=False,
-        curriculum=SHORT,
-        documents=3,
-        questions=3,
-        retention_rows=1,
-        validation_people=32,
+        architecture=Perceiver(width=16, heads=2, blocks=1, mlp_ratio=2, rank=2, bias_rank=1),
+        chunk_tokens=300,
+        max_document_tokens=600,
+        warmup_steps=2,
+        **weights,
     )
-    return model, data
+
+
+def profiles(base: Path):
+    return ProfileData(
+        base, public_data=False, curriculum=SHORT, documents=3, questions=3, retention_rows=1, validation_people=32
+    )
+
+
+def rows(base: Path, people: Path):
+    return RowsData(
+        base, files=[people], documents=4, conversations=2, chunk_tokens=300, validation_share=0.3, test_share=0.2
+    )
 
 
 def weights(model):
@@ -109,61 +151,130 @@ def test_exported_base_model_is_loaded_by_transformers_alone(base):
     )["input_ids"]
     assert model(ids).logits.shape == (1, ids.shape[1], 400)
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    assert json.loads((base / "training.json").read_text())["steps"] == 4
 
 
-def test_trained_hypernetwork_is_loaded_by_name_and_changes_the_model(base, tmp_path):
-    model, data = hypernetwork_training(base)
-    trainer(tmp_path, steps=4).fit(model, datamodule=data)
-    fresh, data = hypernetwork_training(base)
-    Trainer(logger=False).export(fresh, data, tmp_path / "last.ckpt", base.parent / "perceiver")
+def test_hypernetwork_trained_for_every_objective_is_loaded_by_name_and_changes_the_model(
+    base, people, tmp_path, capsys
+):
+    every = {
+        "supervised_weight": 0.5,
+        "distillation_weight": 0.5,
+        "preference_weight": 0.1,
+        "other_person_weight": 0.1,
+        "l1_weight": 0.1,
+    }
+    model, data = hypernetwork_training(base, **every), rows(base, people)
+    run = trainer(tmp_path, CollapseGuard(every_n_steps=2, grace_steps=100), steps=4)
+    run.fit(model, datamodule=data)
+    logged = set(run.callback_metrics)
+    assert {"reply_loss", "distillation_kl", "preference", "other_person", "retention_kl", "size"} <= logged
+    assert {"exact/own", "exact/other", "exact/mean", "loss/own", "loss/mean", "gap/own_mean"} <= logged
+    assert {"cosine/documents", "cosine/adapters", "cosine/held_out"} <= logged
+    shown = capsys.readouterr().err
+    assert "step 4 of 4" in shown
+    assert "tokens/s" in shown
+    assert "held out exact/own" in shown
 
+    (scores,) = trainer(tmp_path, steps=4).test(model, datamodule=rows(base, people), verbose=False)
+    assert 0 <= scores["exact/own"] <= 1
+
+    Trainer(logger=False).export(
+        hypernetwork_training(base), rows(base, people), tmp_path / "last.ckpt", base.parent / "perceiver"
+    )
     generator = hypernet.load("mini", root=base.parent.parent)
     adapter = generator.generate("My name is Ada Brenn. I live in Velmora.").adapter
     assert any(pair.b.any() for pair in adapter.modules.values())
     assert generator.manifest.training["steps"] == 4
+    assert generator.manifest.training["documents_per_step"] == 4
 
 
-@pytest.mark.parametrize("make", ["pretraining", "hypernetwork"])
-def test_killed_run_goes_on_bit_for_bit(base, tmp_path, make):
+@pytest.mark.parametrize("make", ["pretraining", "profiles", "rows"])
+def test_run_that_is_killed_goes_on_bit_for_bit(base, people, tmp_path, make):
     def start():
-        return pretraining(tmp_path) if make == "pretraining" else hypernetwork_training(base)
+        if make == "pretraining":
+            return pretraining(tmp_path)
+        return hypernetwork_training(base), rows(base, people) if make == "rows" else profiles(base)
 
     straight, data = start()
-    trainer(tmp_path / "straight", steps=4).fit(straight, datamodule=data)
-    # "Killed" after two steps of the same four-step run: the schedule knows the whole length.
-    killed, data = start()
-    stopped = trainer(tmp_path / "killed", steps=4)
-    stopped.callbacks.append(_StopAfter(2))
-    stopped.fit(killed, datamodule=data)
-    resumed, data = start()
-    trainer(tmp_path / "resumed", steps=4).fit(resumed, datamodule=data, ckpt_path=tmp_path / "killed" / "last.ckpt")
+    trainer(tmp_path / "straight", steps=6).fit(straight, datamodule=data)
 
+    # Killed in its fourth step, with a checkpoint after the second, of a run of six: the schedule knows them all.
+    killed, data = start()
+    child = os.fork()
+    if child == 0:
+        try:
+            trainer(tmp_path / "killed", _KillAfter(3), steps=6).fit(killed, datamodule=data)
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+    resumed, data = start()
+    run = trainer(tmp_path / "resumed", steps=6)
+    run.fit(resumed, datamodule=data, ckpt_path=tmp_path / "killed" / "last.ckpt")
+    assert run.global_step == 6
     expected = weights(straight)
     for name, value in weights(resumed).items():
         assert torch.equal(value, expected[name]), name
 
 
-def _StopAfter(steps: int):  # noqa: N802  (reads as the class it returns an instance of)
+def _KillAfter(steps: int):  # noqa: N802  (reads as the class it returns an instance of)
     from lightning.pytorch.callbacks import Callback
 
-    class Stop(Callback):
+    class Kill(Callback):
         def on_train_batch_end(self, trainer, *_):
-            trainer.should_stop = trainer.global_step >= steps
+            if trainer.global_step >= steps:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    return Stop()
-
-
-@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_config_is_read(config, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        TrainingCLI(trainer_class=Trainer, args=["fit", "--config", str(config), "--print_config"])
-    assert exit_.value.code == 0
-    assert "max_steps" in capsys.readouterr().out
+    return Kill()
 
 
-def test_unknown_key_stops_the_start(tmp_path, capsys):
-    config = tmp_path / "wrong.yaml"
-    config.write_text((CONFIGS / "tiny.yaml").read_text().replace("bias_rank:", "bais_rank:"))
-    with pytest.raises(SystemExit):
-        TrainingCLI(trainer_class=Trainer, args=["fit", "--config", str(config)])
-    assert "bais_rank" in capsys.readouterr().err
+def test_checkpoint_says_where_it_comes_from_and_is_refused_on_another_base_model(base, people, tmp_path):
+    from tests.miniature import write_checkpoint
+
+    config = tmp_path / "run.yaml"
+    small = {"class_path": "training.architectures.Perceiver", "init_args": {"width": 16, "heads": 2, "blocks": 1}}
+    kept = {"dirpath": str(tmp_path), "every_n_train_steps": 1, "save_last": True, "save_top_k": 0}
+    written = {
+        "model": {
+            "class_path": "training.hypernetwork_training.HypernetworkTraining",
+            "init_args": {"base": str(base), "architecture": small},
+        },
+        "data": {
+            "class_path": "training.rows_data.RowsData",
+            "init_args": {"base": str(base), "files": [str(people)], "documents": 2},
+        },
+        "trainer": {
+            "max_steps": 1,
+            "accelerator": "cpu",
+            "limit_val_batches": 0,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": str(tmp_path),
+            "logger": False,
+            "callbacks": [{"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": kept}],
+        },
+    }  # fmt: skip
+    config.write_text(json.dumps(written))
+    main(["fit", "--config", str(config)])
+    checkpoint = tmp_path / "last.ckpt"
+    found = torch.load(checkpoint, weights_only=True)[KEY]
+    data = rows(base, people)
+    data.setup("fit")
+    assert found["data_digest"] == data.digest
+    assert found["config"]["data"]["init_args"]["conversations"] == 6  # a default, resolved
+    assert found["code"] == origin(hypernetwork_training(base), data, config={})["code"]
+    assert len(found["code"]["sources_digest"]) == 64
+
+    main(["export", "--config", str(config), "--ckpt_path", str(checkpoint), "--output", str(tmp_path / "perceiver")])
+    manifest = json.loads((tmp_path / "perceiver" / "manifest.json").read_text())
+    assert manifest["training"]["origin"] == found
+    assert manifest["base_model_digest"] == found["base_model_digest"]
+
+    other = write_checkpoint(tmp_path / "other") / "base"
+    elsewhere = ["--model.init_args.base", str(other), "--data.init_args.base", str(other)]
+    for command in (["export", "--output", str(tmp_path / "no")], ["fit"]):
+        # The weights fit no other miniature either, but the message must name the true reason.
+        with pytest.raises((SystemExit, CheckpointMismatch), match="is for the base model with digest"):
+            main([command[0], "--config", str(config), "--ckpt_path", str(checkpoint), *command[1:], *elsewhere])
+    assert not (tmp_path / "no" / "manifest.json").exists()
