@@ -1,7 +1,7 @@
 """``python -m training``: fit, validate, test and export, from a YAML file; and rows, from public data."""
 
+import os
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -77,12 +77,6 @@ class TrainingCLI(LightningCLI):
         names.pop("predict", None)
         return {**names, "export": {"model", "datamodule"}}
 
-    def _add_instantiators(self) -> None:
-        with warnings.catch_warnings():
-            # Lightning 2.6 calls jsonargparse 4.53 in a way that it deprecates; nothing of ours.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            super()._add_instantiators()
-
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         """The trainer of the configuration; its checkpoints are whole whenever it is killed."""
         plugins = list(self._get(self.config_init, "trainer", default={}).get("plugins") or [])
@@ -109,6 +103,8 @@ def main(args: list[str] | None = None) -> None:
 
 def run(args: list[str] | None) -> TrainingCLI:
     """One subcommand of `TrainingCLI` with these arguments, or those of the process."""
+    # Lightning 2.6 calls jsonargparse 4.53 in ways that it deprecates; nobody here can help it.
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     return TrainingCLI(
         trainer_class=Trainer,
         seed_everything_default=0,

@@ -221,7 +221,8 @@ class HypernetworkTraining(lightning.LightningModule):
         )
 
     def _updates(self, lora: Pairs) -> Updates:
-        return Updates(pairs=lora, common_ranks=self.hypernetwork.config.bias_rank)
+        pairs = {name: (a.detach(), b.detach()) for name, (a, b) in lora.items()}
+        return Updates(pairs=pairs, common_ranks=self.hypernetwork.config.bias_rank)
 
     def validation_step(self, batch: CaseBatch, batch_index: int) -> dict[str, Any]:
         """Exact answers about held-out people, and the loss of their replies, under their own adapter, a neighbour's
