@@ -65,6 +65,7 @@ def _results(
     """Every suite for every checkpoint; what was asked for is checked before anything is measured."""
     from hypernet.errors import InvalidRequest
     from hypernet.generators import load
+    from training.evaluation.bench import Bench
     from training.evaluation.evaluate import evaluate as run
     from training.evaluation.evaluate import evaluate_documents
     from training.evaluation.suites import SUITES
@@ -78,15 +79,16 @@ def _results(
     cases = None if documents is None else read_documents(documents)
     for checkpoint in checkpoints:
         generator = load(checkpoint)
+        bench = Bench(generator, data_dir=data_dir)
         try:
             if cases is not None:
                 with _progress(checkpoint) as progress:
-                    result = evaluate_documents(generator, cases[:count], progress=progress)
+                    result = evaluate_documents(bench, cases[:count], progress=progress)
                 yield result
                 continue
             for name in suites or ["profiles"]:
                 with _progress(f"{checkpoint} {name}") as progress:
-                    result = run(generator, suite=name, count=count, data_dir=data_dir, progress=progress)
+                    result = run(bench, suite=name, count=count, progress=progress)
                 yield result
         finally:
             generator.close()

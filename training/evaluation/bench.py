@@ -20,7 +20,6 @@ Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 
 MEAN_PEOPLE = 100
-"""People whose adapters are averaged for the mean arm; none of them is ever asked about."""
 
 REPLY_TOKENS = 24
 """Longest reply, in tokens, unless a right answer is longer."""
@@ -34,6 +33,9 @@ class Bench:
     Args:
         generator: what is measured.
         data_dir: folder of public data sets; when not given, ``HYPERNET_DATA_DIR`` names it.
+        mean_people: people whose adapters are averaged for the mean arm; none of them is ever asked about.
+
+    Attributes:
         progress: called as the work goes on.
     """
 
@@ -42,11 +44,12 @@ class Bench:
         generator: Generator,
         *,
         data_dir: Path | None = None,
-        progress: Progress = lambda what, done, total: None,
+        mean_people: int = MEAN_PEOPLE,
     ) -> None:
         self.generator = generator
         self.base = generator.base
-        self.progress = progress
+        self.mean_people = mean_people
+        self.progress: Progress = lambda what, done, total: None
         self._data_dir = data_dir
 
     @property
@@ -73,9 +76,9 @@ class Bench:
 
     @cached_property
     def strangers(self) -> tuple[list[str], list[Adapter]]:
-        """Documents and adapters of a hundred made-up people whom no suite asks about."""
+        """Documents and adapters of made-up people whom no suite asks about."""
         random = Random("strangers")
-        people = (make_person(random, fact_count=4 + index % 9, reserved=False) for index in range(MEAN_PEOPLE))
+        people = (make_person(random, fact_count=4 + index % 9, reserved=False) for index in range(self.mean_people))
         documents = [write_profile(person, random).text for person in people]
         return documents, self.write(documents, what="strangers")
 

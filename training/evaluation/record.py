@@ -28,6 +28,14 @@ class Record:
         if text not in self.notes:
             self.notes.append(text)
 
+    def totals(self, name: str, arm: Arm) -> dict[int, tuple[int, int]]:
+        """For each cluster of a share, hits and questions."""
+        found: dict[int, tuple[int, int]] = {}
+        for hit, cluster in self._hits[name, arm]:
+            hits, questions = found.get(cluster, (0, 0))
+            found[cluster] = (hits + hit, questions + 1)
+        return found
+
     def measures(self) -> tuple[Measure, ...]:
         """All figures: names in order, arms in theirs. A ratio to nothing is left out, with a note."""
         estimates: dict[tuple[str, Arm], Estimate] = {}

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from training.evaluation.record import Record
 from training.evaluation.respondent import Block, Respondent
 from training.evaluation.suites import SUITES
 from training.evaluation.suites.conversation import content_words
+from training.evaluation.suites.frontier import frontier, make_tasks
 from training.evaluation.suites.long import make_users, record_identity_and_sizes
 from training.evaluation.suites.needle import needle_cases
 from training.evaluation.suites.personality import make_sittings
@@ -46,12 +47,17 @@ def generator(root):
 
 
 @pytest.fixture(scope="module")
+def bench(generator, data_dir):
+    return Bench(generator, data_dir=data_dir, mean_people=6)
+
+
+@pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     """Public data in miniature: the same files with made-up content."""
     folder = tmp_path_factory.mktemp("data")
     chats = folder / "synthetic_persona_chat" / "valid.csv"
     chats.parent.mkdir()
-    personas = [f"I keep {n} bees.\nI paint fence number {n}." for n in range(60)]
+    personas = [f"I keep {n} bees.\nI paint fence number {n}." for n in range(200)]
     with chats.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["user 1 personas", "user 2 personas", "Best Generated Conversation"])
@@ -150,25 +156,15 @@ def test_block_of_prompts_keeps_a_token_of_each():
     assert block.suffixes == ((2, 3), (2,), (2, 4, 5))
 
 
-@pytest.fixture(scope="module")
-def asked(generator):
-    """Cases whose right answers are what the arm says: the share of hits tells two arms' replies apart."""
+@dataclass(frozen=True, kw_only=True)
+class Overheard(Probe):
+    """A probe that keeps what was said."""
 
-    def cases_for(adapters=None, *, in_prompt=False):
-        cases = []
-        for number, document in enumerate(DOCUMENTS):
-            system = [{"role": "system", "content": document}] if in_prompt else []
-            answers = replies(
-                generator, [[*system, user(text)] for text in QUESTIONS], adapters[number] if adapters else None
-            )
-            probes = tuple(
-                Probe(text=text, answers=(answer or "nothing",), measures=("same",), plain=True)
-                for text, answer in zip(QUESTIONS, answers, strict=True)
-            )
-            cases.append(Case(document=document, probes=probes, person=number))
-        return cases
+    said: list[str]
 
-    return cases_for
+    def scores(self, reply):
+        self.said.append(reply)
+        return super().scores(reply)
 
 
 @pytest.fixture(scope="module")
@@ -176,30 +172,44 @@ def adapters(generator):
     return [generator.write(state) for state in generator.read(DOCUMENTS)]
 
 
-def hits(generator, cases, adapters, arm):
-    record = Record()
-    Bench(generator).ask(record, cases, adapters, arms=(arm,))
-    return record.measures()[0].value
+def overheard(bench, adapters, arm):
+    """What is said under an arm, case by case."""
+    cases = [
+        Case(
+            document=document,
+            probes=tuple(
+                Overheard(text=text, answers=("never said",), measures=("exact",), said=[]) for text in QUESTIONS
+            ),
+            person=number,
+        )
+        for number, document in enumerate(DOCUMENTS)
+    ]
+    bench.ask(Record(), cases, adapters, arms=(arm,))
+    return [[text for probe in case.probes for text in probe.said] for case in cases]
 
 
-def test_arms_are_what_they_say(generator, asked, adapters):
-    bench = Bench(generator)
+def test_arms_are_what_they_say(generator, bench, adapters):
+    def spoken(adapters, *, in_prompt=False):
+        systems = [[{"role": "system", "content": text}] if in_prompt else [] for text in DOCUMENTS]
+        return [
+            replies(generator, [[*system, user(text)] for text in QUESTIONS], adapter)
+            for system, adapter in zip(systems, adapters, strict=True)
+        ]
+
     expected = {
-        "none": asked(),
-        "prompt": asked(in_prompt=True),
-        "adapter": asked(adapters),
-        "other": asked([*adapters[1:], adapters[0]]),
-        "mean": asked([bench.mean] * 3),
+        "none": spoken([None] * 3),
+        "prompt": spoken([None] * 3, in_prompt=True),
+        "adapter": spoken(adapters),
+        "other": spoken([*adapters[1:], adapters[0]]),
+        "mean": spoken([bench.mean] * 3),
     }
-    for arm, cases in expected.items():
-        assert hits(generator, cases, adapters, arm) == 1.0, arm
-        others = [hits(generator, cases, adapters, other) for other in expected if other != arm]
-        assert min(others) < 1.0, arm
+    for arm, texts in expected.items():
+        assert overheard(bench, adapters, arm) == texts, arm
+    assert len({str(texts) for texts in expected.values()}) == 5
 
 
-def test_other_passes_over_whoever_shares_an_answer(generator, adapters):
+def test_other_passes_over_whoever_shares_an_answer(bench, adapters):
     """With an answer planted in the next document, the adapter after that one stands in."""
-    bench = Bench(generator)
     probes = (Probe(text="Where?", answers=("the river",), measures=("exact",)),)
     case = Case(document=DOCUMENTS[0], probes=probes, person=0)
     cases = [case, *(Case(document=text, probes=(), person=1) for text in DOCUMENTS[1:])]
@@ -208,9 +218,8 @@ def test_other_passes_over_whoever_shares_an_answer(generator, adapters):
     assert bench.others(cases, adapters)[0] in bench.strangers[1]
 
 
-def test_document_that_is_too_long_for_the_prompt_is_cut_and_said(generator):
+def test_document_that_is_too_long_for_the_prompt_is_cut_and_said(generator, bench):
     record = Record()
-    bench = Bench(generator)
     document = "word " * 1000
     cut = bench.fitting(document, "Where?", record, room=24)
     limit = generator.base.max_context_tokens - 24 - len(generator.base.render_chat([user("Where?")]))
@@ -220,7 +229,7 @@ def test_document_that_is_too_long_for_the_prompt_is_cut_and_said(generator):
     assert bench.fitting("short", "Where?", Record(), room=24) == "short"
 
 
-def test_mean_is_the_mean_of_the_updates_and_of_people_never_asked(generator, adapters):
+def test_mean_is_the_mean_of_the_updates_and_can_be_stored(adapters):
     mean = mean_adapter(adapters)
     name = next(iter(mean.modules))
     updates = [a.folded().modules[name] for a in adapters]
@@ -238,8 +247,7 @@ def test_mean_of_factors_would_not_be_the_mean_of_adapters(adapters):
     assert not torch.allclose(careless.b @ careless.a, mean.b @ mean.a, atol=1e-4)
 
 
-def test_needle_is_in_every_document_once_and_documents_have_their_length(generator):
-    bench = Bench(generator)
+def test_needle_is_in_every_document_of_its_length(bench):
     sentences = [f"Some sentence number {n} stands here." for n in range(50)]
     for tokens in (400, 1600):
         for case in needle_cases(bench, 6, name="1x", tokens=tokens, sentences=sentences):
@@ -248,7 +256,7 @@ def test_needle_is_in_every_document_once_and_documents_have_their_length(genera
             assert tokens - 100 < bench.tokens(case.document) <= tokens
 
 
-def test_users_documents_state_different_facts(generator):
+def test_users_documents_state_different_facts():
     for made in make_users(6):
         asked = [{question.answer for question in questions} for questions in made.questions]
         assert 2 <= len(made.documents) == len(asked) <= 4
@@ -267,16 +275,16 @@ def removal(generator):
     return whole, reduced, rest
 
 
-def test_removed_document_is_gone_exactly(generator, removal):
+def test_removed_document_is_gone_exactly(bench, removal):
     whole, reduced, rest = removal
     record = Record()
-    record_identity_and_sizes(Bench(generator), record, together=whole, reduced=reduced, never=rest)
+    record_identity_and_sizes(bench, record, together=whole, reduced=reduced, never=rest)
     found = {measure.name: measure for measure in record.measures()}
     assert found["identical/removed"].value == 1.0
     assert found["size_bytes/uncompressed"].value >= found["size_bytes/compressed"].value
 
 
-def test_removal_that_leaks_is_caught(generator, removal):
+def test_removal_that_leaks_is_caught(bench, removal):
     """The twin: a state that keeps the document, and one that keeps a trace of it in a single number."""
     whole, reduced, rest = removal
     (kept,) = reduced[1].documents
@@ -284,7 +292,7 @@ def test_removal_that_leaks_is_caught(generator, removal):
     traced = {**kept.chunks[0], name: LoraPair(a=pair.a + 1e-3 * torch.eye(*pair.a.shape), b=pair.b)}
     leaking = replace(reduced[1], documents=(replace(kept, chunks=(traced, *kept.chunks[1:])),))
     record = Record()
-    record_identity_and_sizes(Bench(generator), record, together=whole, reduced=[whole[0], leaking], never=rest)
+    record_identity_and_sizes(bench, record, together=whole, reduced=[whole[0], leaking], never=rest)
     assert next(m for m in record.measures() if m.name == "identical/removed").value == 0.0
 
 
@@ -327,9 +335,8 @@ ONE_ARM = {
 
 
 @pytest.mark.parametrize("suite", sorted(EXPECTED))
-def test_suite_gives_its_figures_under_every_arm(generator, data_dir, suite):
-    count = 3
-    result = evaluate(generator, suite=suite, count=count, data_dir=data_dir)
+def test_suite_gives_its_figures_under_every_arm(bench, suite):
+    result = evaluate(bench, suite=suite, count=3)
     names = set(result.names)
     assert EXPECTED[suite] | ONE_ARM.get(suite, set()) <= names
     for measure in result.measures:
@@ -342,8 +349,8 @@ def test_suite_gives_its_figures_under_every_arm(generator, data_dir, suite):
     json.dumps(result.to_dict(), allow_nan=False)
 
 
-def test_ranking_has_twenty_candidates(generator, data_dir):
-    result = evaluate(generator, suite="conversation", count=40, data_dir=data_dir)
+def test_ranking_has_twenty_candidates(bench):
+    result = evaluate(bench, suite="conversation", count=40)
     assert result.measure("rank-1-of-20", "adapter").count >= 1
 
 
@@ -367,12 +374,30 @@ def test_suite_that_needs_public_data_says_so(root, monkeypatch, suite):
 @pytest.mark.parametrize("suite", ["needle", "interference"])
 def test_suite_without_public_data_says_what_it_used_or_left_out(generator, monkeypatch, suite):
     monkeypatch.delenv("HYPERNET_DATA_DIR", raising=False)
-    result = evaluate(generator, suite=suite, count=2)
+    result = evaluate(Bench(generator, mean_people=2), suite=suite, count=2)
     assert any("no folder of public data" in note for note in result.notes)
 
 
 def test_every_suite_is_tested():
     assert set(EXPECTED) | {"frontier"} == set(SUITES)
+
+
+def test_frontier_sets_quality_beside_time(bench):
+    record = frontier(bench, 2, distilled=(1, 3))
+    found = {(measure.name, measure.arm): measure for measure in record.measures()}
+    assert {("exact", arm) for arm in ARMS} <= set(found)
+    for method in ("generated", "distillation-1", "distillation-3", "finetune"):
+        assert found[f"exact/{method}", "adapter"].count == found["exact", "none"].count
+        assert found[f"time_s/{method}", "adapter"].value > 0
+        if method != "generated":
+            assert found[f"time-ratio/{method}", "adapter"].value > 0
+            assert -1 <= found[f"gap/{method}", "adapter"].value <= 1
+
+
+def test_no_query_of_the_frontier_is_asked_later():
+    for task in make_tasks(2, queries=40):
+        assert len(task.queries) == 40
+        assert not {query.text for query in task.queries} & {question.text for question in task.asked}
 
 
 def command(root, monkeypatch, *options):

@@ -66,6 +66,7 @@ def test_kind_names_the_measure_and_any_answer_counts(tmp_path):
         (with_question(answers="York"), "questions[0].answers"),
         (with_question(answers=["York", 3]), "questions[0].answers[1]"),
         (with_question(answers=[" "]), "questions[0].answers[0]"),
+        (with_question(answers=["York", "?!"]), "questions[0].answers[1]"),
         (with_question(kind=""), "questions[0].kind"),
         (with_question(kind="a\nb"), "questions[0].kind"),
         (with_question(question=None), "questions[0].question"),

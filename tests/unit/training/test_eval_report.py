@@ -24,7 +24,7 @@ def evaluation(*names, suite="profiles", checkpoint="tiny", arms=ARMS, notes=())
 @pytest.fixture
 def read(tmp_path):
     def written(*results):
-        return ElementTree.parse(write_report(results, tmp_path / "report")).getroot()
+        return ElementTree.parse(write_report(results, tmp_path / "report")).getroot()  # noqa: S314  (our own page)
 
     return written
 

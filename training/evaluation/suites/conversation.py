@@ -8,7 +8,7 @@ from random import Random
 
 from hypernet.adapters import Adapter
 from training.chat_format import Turn
-from training.evaluation.bench import MEAN_PEOPLE, Bench
+from training.evaluation.bench import Bench
 from training.evaluation.mean_adapter import mean_adapter
 from training.evaluation.measures import ARMS, Arm
 from training.evaluation.record import Record
@@ -63,7 +63,9 @@ def conversation(bench: Bench, count: int) -> Record:
     with bench.respondent() as respondent:
         _losses(bench, respondent, record, talks, controls)
         _ranks(bench, respondent, record, talks, controls)
-    record.note(f"Conversations of held-out personas: {SOURCE}. The mean arm averages {MEAN_PEOPLE} training personas.")
+    record.note(
+        f"Conversations of held-out personas: {SOURCE}. The mean arm averages {bench.mean_people} training personas."
+    )
     return record
 
 
@@ -94,7 +96,7 @@ def _others(talks: Sequence[Talk], adapters: Sequence[Adapter]) -> list[Adapter 
 
 def _mean(bench: Bench) -> Adapter:
     personas = list(dict.fromkeys(turns[0].content for turns in read_conversations(bench.data, held_out=False)))
-    return mean_adapter(bench.write(personas[:MEAN_PEOPLE], what="mean personas"))
+    return mean_adapter(bench.write(personas[: bench.mean_people], what="mean personas"))
 
 
 def _losses(

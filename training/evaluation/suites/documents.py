@@ -1,6 +1,7 @@
 """A folder of documents, one JSON file each: anybody's people, evaluated as the suites evaluate theirs."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ PLAIN_KINDS = frozenset({"general"})
 
 _NAME = "documents"
 _Filled = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+# With a letter or a digit: punctuation does not count when answers are compared.
+_Answer = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"\w")]
 _Kind = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
 
 
@@ -27,7 +30,7 @@ class _Strict(BaseModel):
 
 class _Question(_Strict):
     question: _Filled
-    answers: list[_Filled]
+    answers: list[_Answer]
     kind: _Kind
 
 
@@ -37,7 +40,7 @@ class _File(_Strict):
     questions: Annotated[list[_Question], Field(min_length=1)]
 
 
-def documents(bench: Bench, cases: list[Case]) -> Record:
+def documents(bench: Bench, cases: Sequence[Case]) -> Record:
     """Every question of every document under every arm."""
     record = Record()
     bench.ask(record, cases, bench.write([case.document for case in cases]))

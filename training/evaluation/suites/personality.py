@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from hypernet.adapters import Adapter
-from training.evaluation.bench import MEAN_PEOPLE, Bench
+from training.evaluation.bench import Bench
 from training.evaluation.mean_adapter import mean_adapter
 from training.evaluation.measures import ARMS, Arm
 from training.evaluation.record import Record
@@ -97,7 +97,7 @@ def _other(sittings: Sequence[Sitting], index: int) -> int:
 
 def _mean(bench: Bench) -> Adapter:
     random = Random(f"mean persona {SEED}")
-    personas = read_personas(bench.data, held_out=False)[:MEAN_PEOPLE]
+    personas = read_personas(bench.data, held_out=False)[: bench.mean_people]
     documents = [interview_persona(persona, random, questions=1)[0] for persona in personas]
     return mean_adapter(bench.write(documents, what="mean personas"))
 
