@@ -13,6 +13,7 @@ from hypernet.documents import Document
 from hypernet.engines import CompletionRequest, CompletionStream, Delta, Engine, InProcessEngine, Lease, Sampling
 from hypernet.errors import AdapterNotFound, EngineClosed, NotFound, NotResident
 from hypernet.generators import Generation, Generator
+from hypernet.hypernetworks import import_architectures
 from hypernet.settings import Settings, usable_cores
 from hypernet.storage import AdapterStore, DirectoryStore, StoredAdapter, TenantScope, UserKey
 from serving.chat_schema import ChatRequest
@@ -106,6 +107,7 @@ class Service:
         store = DirectoryStore(settings.store_dir)
         store.check()
         paths = checkpoints.find(settings.checkpoint, root=settings.checkpoints)
+        import_architectures(settings.architectures)
         generator = Generator.from_checkpoint(
             paths, device=settings.device, max_document_tokens=settings.max_document_tokens
         )

@@ -13,6 +13,7 @@ from hypernet.cli.output import print_fields, print_json, working
 from hypernet.documents import Document
 from hypernet.errors import InvalidRequest
 from hypernet.generators import Generator
+from hypernet.hypernetworks import import_architectures
 from hypernet.settings import Settings
 from hypernet.storage import TenantScope
 
@@ -42,6 +43,7 @@ def generate_adapter(
     sources = [read_document(path) for path in documents]
     with working(f"loading {settings.checkpoint}", quiet=as_json):
         paths = checkpoints.find(settings.checkpoint, root=settings.checkpoints)
+        import_architectures(settings.architectures)
         generator = Generator.from_checkpoint(
             paths, device=settings.device, max_document_tokens=settings.max_document_tokens
         )

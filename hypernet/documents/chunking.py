@@ -58,10 +58,10 @@ def _cut(text: str, pieces: int) -> int:
     """Where to cut a text, stripped, that is to become so many pieces: near the middle, in whole pieces."""
     size = len(text) / pieces
     ideal = size * (pieces // 2)
-    first, last = max(1, round(ideal - _LEEWAY * size)), min(len(text) - 1, round(ideal + _LEEWAY * size))
-    for border in _BORDERS:
-        ends = [match.end() for match in border.finditer(text, first, last)]
-        places = [end for end in ends if first <= end <= last]
+    near = max(1, round(ideal - _LEEWAY * size)), min(len(text) - 1, round(ideal + _LEEWAY * size))
+    # A border between words is looked for everywhere before a word is cut.
+    for border, (first, last) in (*((border, near) for border in _BORDERS), (_BORDERS[-1], (1, len(text) - 1))):
+        places = [match.end() for match in border.finditer(text, first, last) if match.end() >= first]
         if places:
             return min(places, key=lambda place: abs(place - ideal))
     return min(max(1, round(ideal)), len(text) - 1)

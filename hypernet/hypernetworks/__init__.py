@@ -6,7 +6,7 @@ from hypernet.hypernetworks.hypernetwork import Chunks, Encode, Features, Hypern
 from hypernet.hypernetworks.mean import MeanConfig, MeanHypernetwork
 from hypernet.hypernetworks.mlp import MlpConfig, MlpHypernetwork
 from hypernet.hypernetworks.perceiver import PerceiverConfig, PerceiverHypernetwork
-from hypernet.hypernetworks.registry import architectures, register
+from hypernet.hypernetworks.registry import architectures, import_architectures, register
 
 __all__ = [
     "MAX_STRENGTH",
@@ -26,6 +26,7 @@ __all__ = [
     "PerceiverConfig",
     "PerceiverHypernetwork",
     "architectures",
+    "import_architectures",
     "load_checkpoint",
     "read_manifest",
     "register",

@@ -52,7 +52,7 @@ def register(name: str, config: type[HypernetworkConfig], hypernetwork: type[Hyp
 def find_architecture(name: str) -> Architecture:
     """The architecture called `name`. Raises `CheckpointInvalid`, which lists those there are."""
     if name not in _ARCHITECTURES:
-        _import_further()
+        import_architectures(os.environ.get(MODULES_VARIABLE, ""))
     if name not in _ARCHITECTURES:
         raise CheckpointInvalid(
             f"Expected one of the architectures {', '.join(architectures())}, got {name[:80]!r}. Use a release of this "
@@ -74,11 +74,10 @@ def architectures() -> tuple[str, ...]:
     return tuple(sorted(_ARCHITECTURES))
 
 
-def _import_further() -> None:
-    for module in filter(None, (name.strip() for name in os.environ.get(MODULES_VARIABLE, "").split(","))):
+def import_architectures(modules: str) -> None:
+    """Import the modules named, separated by commas, that register architectures. Raises `CheckpointInvalid`."""
+    for module in filter(None, (name.strip() for name in modules.split(","))):
         try:
             import_module(module)
         except ImportError as error:
-            raise CheckpointInvalid(
-                f"{MODULES_VARIABLE} names the module {module}, which cannot be imported."
-            ) from error
+            raise CheckpointInvalid(f"The module {module}, named for its architectures, cannot be imported.") from error

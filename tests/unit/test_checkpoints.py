@@ -17,10 +17,20 @@ def root(tmp_path: Path) -> Path:
 def test_find_gives_both_folders(root):
     paths = checkpoints.find("tiny", root=root)
 
-    assert (paths.name, paths.base, paths.perceiver) == ("tiny", root / "tiny" / "base", root / "tiny" / "perceiver")
+    assert (paths.name, paths.base_name) == ("tiny", "tiny")
+    assert (paths.base, paths.hypernetwork) == (root / "tiny" / "base", root / "tiny" / "perceiver")
 
 
-@pytest.mark.parametrize("name", ["none", "half"])
+def test_find_gives_another_architecture_by_its_folder(root):
+    (root / "tiny" / "mlp").mkdir()
+    paths = checkpoints.find("tiny/mlp", root=root)
+
+    assert (paths.name, paths.base_name, paths.hypernetwork) == ("tiny/mlp", "tiny", root / "tiny" / "mlp")
+    assert checkpoints.find("tiny/perceiver", root=root) == checkpoints.find("tiny", root=root)
+    assert checkpoints.available(root=root) == ["tiny", "tiny/mlp"]
+
+
+@pytest.mark.parametrize("name", ["none", "half", "tiny/none"])
 def test_find_names_the_folder_it_looked_in_and_what_is_there(root, name):
     with pytest.raises(CheckpointNotFound) as caught:
         checkpoints.find(name, root=root)
@@ -29,7 +39,25 @@ def test_find_names_the_folder_it_looked_in_and_what_is_there(root, name):
     assert "checkpoints there: tiny." in caught.value.message
 
 
-@pytest.mark.parametrize("name", ["../tiny", "", ".", "..", "tiny/base", ".hidden", "a:b", "x" * 65, "tiny\n"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../tiny",
+        "",
+        ".",
+        "..",
+        "tiny/base",
+        "tiny/",
+        "/tiny",
+        "tiny/../tiny",
+        "tiny/mlp/x",
+        "tiny/.x",
+        ".hidden",
+        "a:b",
+        "x" * 65,
+        "tiny\n",
+    ],
+)
 def test_find_refuses_what_is_no_name(root, name):
     with pytest.raises(CheckpointNotFound, match="checkpoint name"):
         checkpoints.find(name, root=root)
