@@ -86,12 +86,18 @@ class RecordOrigin(SaveConfigCallback):
         """Check the base model; warn where data or code are not those that the run began with."""
         found = checkpoint.get(KEY, {})
         check_base_model(found, pl_module)
+        if not found:
+            return
         now = origin(pl_module, _data(trainer), config={})
-        for what, key in (("data", "data_digest"), ("training code", "code")):
-            if found and found[key] != now[key]:
+        digests = {
+            "data": (found["data_digest"], now["data_digest"]),
+            "training code": (found["code"]["sources_digest"], now["code"]["sources_digest"]),
+        }
+        for what, (then, today) in digests.items():
+            if then != today:
                 rank_zero_warn(
-                    f"The {what} changed since the checkpoint was written ({found[key]} then, {now[key]} now): the run "
-                    "goes on, but not as it would have."
+                    f"The {what} changed since the checkpoint was written ({then} then, {today} now): the run goes on, "
+                    "but not as it would have."
                 )
 
     def resolved(self) -> dict[str, Any]:
