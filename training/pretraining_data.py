@@ -25,9 +25,9 @@ from training.world.questions import Question, ask_absent, ask_general, intervie
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_STEPS_PER_POOL = 4
+_STEPS_PER_POOL = 8
 _OTHER_TOKEN_WEIGHT = 0.1
-_CONVERSATION_WEIGHT, _STORY_WEIGHT = 0.5, 0.3
+_CONVERSATION_WEIGHT, _STORY_WEIGHT, _PERSONA_WEIGHT = 0.5, 0.3, 2.0
 _STORY_WORDS = 120
 
 
@@ -159,10 +159,11 @@ class PretrainingBatches(IterableDataset[WeightedBatch]):
             nobody = make_person(random, fact_count=1, reserved=False)
             asked = question_turns(without_document(nobody, random, turns=random.randint(2, 5)))
             return [Turn(role="system", content=section), *asked], 1.0
-        persona = random.choice(self._public.personas)
-        persona = persona.reversed() if random.random() < 0.3 else persona
-        document, pairs = interview_persona(persona, random, questions=6)
-        return [Turn(role="system", content=document), *(turn for pair in pairs for turn in pair)], 1.0
+        document, pairs = interview_persona(
+            random.choice(self._public.personas), random, questions=8, statements=random.randint(3, 8)
+        )
+        talk = [Turn(role="system", content=document), *(turn for pair in pairs for turn in pair)]
+        return talk, _PERSONA_WEIGHT
 
     def _split(self, weighted: list[tuple[Row, float]], budget: int) -> list[WeightedBatch]:
         groups: list[list[tuple[Row, float]]] = [[]]

@@ -16,7 +16,7 @@ SOURCE = "anthropics/evals, persona (CC BY 4.0)"
 """Where the statements come from, and their licence."""
 
 STATEMENTS_IN_DOCUMENT = 8
-"""Statements of a persona that its document lists."""
+"""Statements of a persona that its document lists where nobody says otherwise."""
 
 _FOLDER = Path("evals_persona")
 _LEADS = ("I would say:", "Things I would say:", "What I think:", "My own words:", "")
@@ -62,20 +62,23 @@ def read_personas(data_dir: Path, *, held_out: bool) -> list[Persona]:
     return personas
 
 
-def interview_persona(persona: Persona, random: Random, *, questions: int) -> tuple[str, list[tuple[Turn, Turn]]]:
+def interview_persona(
+    persona: Persona, random: Random, *, questions: int, statements: int = STATEMENTS_IN_DOCUMENT
+) -> tuple[str, list[tuple[Turn, Turn]]]:
     """A document of statements that the persona makes, and questions about others, half of them to be answered *Yes*.
 
     Args:
         persona: who is asked.
         random: source of randomness.
         questions: how many.
+        statements: how many the document lists.
 
     Returns:
         the document, and question and answer pairs; no statement is in both.
     """
-    agreed = random.sample(persona.agrees, STATEMENTS_IN_DOCUMENT + questions)
+    agreed = random.sample(persona.agrees, statements + questions)
     disagreed = random.sample(persona.disagrees, questions)
-    shown, agreed = agreed[:STATEMENTS_IN_DOCUMENT], agreed[STATEMENTS_IN_DOCUMENT:]
+    shown, agreed = agreed[:statements], agreed[statements:]
     lead = random.choice(_LEADS)
     document = "\n".join(([lead] if lead else []) + [f"- {statement}" for statement in shown])
     pairs = []
