@@ -66,7 +66,7 @@ def data_dir(tmp_path_factory):
                 f"User 1: Hello {n}",
                 f"User 2: Hi {n}, I keep {n} bees.",
                 "User 1: Nice.",
-                f"User 2: Rain number {n}!",
+                f"User 2: Rain again {n}!",
             ]
             rows.writerow([personas[n - 1], persona, "\n".join(said)])
     statements = folder / "evals_persona"
@@ -336,7 +336,7 @@ ONE_ARM = {
 
 @pytest.mark.parametrize("suite", sorted(EXPECTED))
 def test_suite_gives_its_figures_under_every_arm(bench, suite):
-    result = evaluate(bench, suite=suite, count=3)
+    result = evaluate(bench, suite=suite, count=12 if suite == "conversation" else 3)
     names = set(result.names)
     assert EXPECTED[suite] | ONE_ARM.get(suite, set()) <= names
     for measure in result.measures:
