@@ -59,7 +59,7 @@ class Trainer(lightning.Trainer):
         except RuntimeError as error:
             raise CheckpointInvalid(
                 f"The weights in {ckpt_path} do not fit the model of the configuration; export with the configuration "
-                f"that the run had. {error}"
+                "that the run had."
             ) from error
         datamodule.setup("fit")
         output.mkdir(parents=True, exist_ok=True)
