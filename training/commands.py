@@ -54,6 +54,37 @@ def evaluate(
             write_report(results, report)
 
 
+def calibrate(
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint whose strength to choose.")] = "tiny",
+    people: Annotated[int, typer.Option(min=32, help="People of the hold-out, in whole batches of 32.")] = 96,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
+) -> None:
+    """Choose the strength that a checkpoint's adapters are written with, recall against retention, and write it into
+    its manifest.
+    """
+    from dataclasses import asdict
+
+    from hypernet.checkpoints import find
+    from hypernet.generators import load
+    from training.calibration import set_strength, try_strengths
+
+    generator = load(checkpoint)
+    try:
+        tried = try_strengths(generator, people=people)
+    finally:
+        generator.close()
+    chosen = set_strength(find(checkpoint).hypernetwork, tried)
+    if as_json:
+        from hypernet.cli.output import print_json
+
+        print_json({"checkpoint": checkpoint, "strength": chosen.strength, "tried": [asdict(one) for one in tried]})
+        return
+    typer.echo("strength  recall  general  divergence")
+    for one in tried:
+        mark = "  <- chosen" if one == chosen else ""
+        typer.echo(f"{one.strength:8.2f}  {one.recall:6.3f}  {one.general:7.3f}  {one.divergence:10.4f}{mark}")
+
+
 def _results(
     checkpoints: list[str],
     suites: list[str] | None,
