@@ -74,7 +74,8 @@ class Settings(BaseSettings):
     """Modules that register architectures of the operator's own, names separated by commas."""
 
     max_document_tokens: int | None = Field(default=None, ge=1)
-    """Longest document that is read, in tokens; by default what the checkpoint's manifest says."""
+    """Longest document that is read, in tokens, or most of several that make one adapter; by default what the
+    checkpoint's manifest says."""
 
     device: str = "cpu"
     """torch device of the base model and the hypernetwork: `cpu`, `cuda`, `cuda:1`."""

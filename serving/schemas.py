@@ -10,6 +10,9 @@ from hypernet.hypernetworks import MAX_STRENGTH
 from hypernet.storage import StoredAdapter
 from serving.model_ids import ModelId
 
+# Each costs a pass of its own, however short; they share one limit in tokens besides.
+MAX_DOCUMENTS = 100
+
 
 class _Answer(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -93,8 +96,9 @@ class DocumentBody(_Answer):
 
     document: str | None = None
     """The text to make the adapter from; this or `documents`."""
-    documents: list[str] | None = Field(default=None, min_length=1)
-    """Several texts about the user, made into one adapter; their order makes no difference."""
+    documents: list[str] | None = Field(default=None, min_length=1, max_length=MAX_DOCUMENTS)
+    """Several texts about the user, made into one adapter; their order makes no difference. Together they may be as
+    long as one document."""
     strength: float | None = Field(default=None, ge=0, le=MAX_STRENGTH)
     """How strongly the adapter acts: 1 is as trained, 0 the base model; by default what the checkpoint says."""
 

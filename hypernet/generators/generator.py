@@ -1,7 +1,7 @@
 """The generator: documents in, what they say kept as a state, a state and a strength into an adapter."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -70,8 +70,8 @@ class Generation:
 class _Chunk:
     """A piece of a document, as text and as the base model's tokens."""
 
-    text: str
-    ids: list[int]
+    text: str = field(repr=False)  # so that no traceback shows it
+    ids: list[int] = field(repr=False)
 
 
 class Generator:
@@ -116,7 +116,8 @@ class Generator:
         self.strength = manifest.strength
         """What an adapter is written with where nobody asks for another strength."""
         self.max_document_tokens = max_document_tokens or manifest.max_document_tokens
-        """The longest document that is accepted, in tokens, chat markup included."""
+        """The longest document that is accepted, in tokens, chat markup included; of several that `generate` takes at
+        once, the most together."""
         self.signature = Signature(
             architecture=manifest.architecture,
             base_model=base.name,
@@ -183,11 +184,17 @@ class Generator:
     ) -> Generation:
         """The adapter for one document, or for several of one user: ``read``, then ``write``, with their times.
 
+        Several count as one towards ``max_document_tokens``, and one that comes twice is read once. What is out of
+        range is refused before anything is read.
+
         Raises: what they raise.
         """
-        several = [documents] if isinstance(documents, Document | str) else list(documents)
+        strength = self.strength if strength is None else strength
+        check_strength(strength)
+        known = _documents([documents] if isinstance(documents, Document | str) else documents)
+        several = list({document.digest: document for document in known}.values())
         spent = _Spent()
-        state = _sum(self._read(several, encode, spent))
+        state = _sum(self._read(several, encode, spent, together=True))
         started = perf_counter()
         adapter = self.write(state, strength=strength)
         written = perf_counter()
@@ -198,7 +205,7 @@ class Generator:
             state=state,
             document_tokens=state.tokens,
             chunks=state.chunks,
-            strength=self.strength if strength is None else strength,
+            strength=strength,
             timings=Timings(
                 encode_ms=1e3 * spent.encode_s,
                 generate_ms=1e3 * (spent.write_s + written - started),
@@ -293,9 +300,12 @@ class Generator:
             ) from None
 
     @torch.no_grad()
-    def _read(self, documents: Sequence[Document | str], encode: Encode | None, spent: "_Spent") -> list[State]:
-        known = [Document.from_text(item) if isinstance(item, str) else item for item in documents]
-        split = [self._chunks(document) for document in known]
+    def _read(
+        self, documents: Sequence[Document | str], encode: Encode | None, spent: "_Spent", *, together: bool = False
+    ) -> list[State]:
+        known = _documents(documents)
+        rendered = self._rendered(known, together=together)
+        split = [self._chunks(document, ids) for document, ids in zip(known, rendered, strict=True)]
         pairs = self._pairs([chunk for chunks in split for chunk in chunks], encode or self.base.encode_each, spent)
         return [
             State(
@@ -311,15 +321,31 @@ class Generator:
             for document, chunks in zip(known, split)
         ]
 
-    def _chunks(self, document: Document) -> list[_Chunk]:
-        ids = self.base.render_document(document.text)
-        if len(ids) > self.max_document_tokens:
-            raise DocumentTooLong(
-                f"The document has {len(ids)} tokens, the limit of {self.name!r} is {self.max_document_tokens}. "
-                "Shorten it, or split it.",
-                limit=self.max_document_tokens,
-                count=len(ids),
-            )
+    def _rendered(self, documents: Sequence[Document], *, together: bool) -> list[list[int]]:
+        """The tokens of each document, refused as soon as they are too many: each alone, or all ``together``."""
+        limit, total = self.max_document_tokens, 0
+        found: list[list[int]] = []
+        for document in documents:
+            ids = self.base.render_document(document.text)
+            total += len(ids)
+            if len(ids) > limit:
+                raise DocumentTooLong(
+                    f"The document has {len(ids)} tokens, the limit of {self.name!r} is {limit}. "
+                    "Shorten it, or split it.",
+                    limit=limit,
+                    count=len(ids),
+                )
+            if together and total > limit:
+                raise DocumentTooLong(
+                    f"The {len(documents)} documents have {total} tokens or more together, the limit of {self.name!r} "
+                    f"is {limit}. Shorten them, or leave some out.",
+                    limit=limit,
+                    count=total,
+                )
+            found.append(ids)
+        return found
+
+    def _chunks(self, document: Document, ids: list[int]) -> list[_Chunk]:
         if len(ids) <= self.chunk_tokens:
             return [_Chunk(text=document.text, ids=ids)]
         texts = split_into_chunks(
@@ -375,6 +401,10 @@ def _one(features: Features, index: int, *, device: torch.device) -> Features:
     each = features.values
     values = each[index : index + 1] if each.ndim == 2 else each[:, index : index + 1, : mask.shape[1]]
     return Features(values=values.to(device, torch.float32).contiguous(), mask=mask.to(device))
+
+
+def _documents(items: Sequence[Document | str]) -> list[Document]:
+    return [Document.from_text(item) if isinstance(item, str) else item for item in items]
 
 
 def _sum(states: Sequence[State]) -> State:

@@ -1,7 +1,8 @@
 """What a generator keeps of the documents that it has read, so that none has to be read again."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -15,6 +16,8 @@ from hypernet.errors import AdapterInvalid, NotFound, StateInvalid, StateMismatc
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "hypernet-state"
+_A, _B = "a.", "b."
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,13 +96,19 @@ class State:
         return sha256("".join(document.digest + "\n" for document in self.documents).encode()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The state as one safetensors file; equal states give equal bytes."""
+        """The state as one safetensors file; equal states give equal bytes.
+
+        For every module one A and one B of all chunks, so that the header hardly grows with the number of documents.
+        """
+        chunks = [chunk for document in self.documents for chunk in document.chunks]
         tensors: dict[str, Tensor] = {}
-        for number, document in enumerate(self.documents):
-            for name in document.chunks[0]:
-                tensors[f"{number}.a.{name}"] = torch.stack([chunk[name].a for chunk in document.chunks])
-                tensors[f"{number}.b.{name}"] = torch.stack([chunk[name].b for chunk in document.chunks])
-        documents = [{"digest": document.digest, "tokens": document.tokens} for document in self.documents]
+        for name in chunks[0] if chunks else ():
+            tensors[_A + name] = torch.stack([chunk[name].a for chunk in chunks])
+            tensors[_B + name] = torch.stack([chunk[name].b for chunk in chunks])
+        documents = [
+            {"chunks": len(document.chunks), "digest": document.digest, "tokens": document.tokens}
+            for document in self.documents
+        ]
         about = {"format_version": FORMAT_VERSION, "signature": self.signature, "documents": documents}
         metadata = {"format": "pt", _METADATA_KEY: json.dumps(about, sort_keys=True, separators=(",", ":"))}
         return tensor_file.encode(tensors, metadata=metadata)
@@ -108,8 +117,8 @@ class State:
     def from_bytes(cls, data: bytes) -> "State":
         """The state whose bytes these are.
 
-        Raises: `StateInvalid` for bytes that are corrupt, cut short, of wrong shapes or no state at all. Whether the
-        values suit a generator is checked by the generator that writes an adapter from them.
+        Raises: `StateInvalid` for bytes that are corrupt, cut short, of wrong shapes, not finite or no state at all.
+        Whether modules and widths are those of a generator is checked by the generator that writes an adapter.
         """
         try:
             file = tensor_file.decode(data)
@@ -119,12 +128,12 @@ class State:
             about = json.loads(file.metadata[_METADATA_KEY])
             if about["format_version"] != FORMAT_VERSION:
                 raise StateInvalid(
-                    f"The state is of format {about['format_version']}, this release reads format {FORMAT_VERSION}. "
-                    "Read the documents again."
+                    f"The state is of format {str(about['format_version'])[:20]}, this release reads format "
+                    f"{FORMAT_VERSION}. Read the documents again."
                 )
-            documents = tuple(_document(n, entry, file.tensors) for n, entry in enumerate(about["documents"]))
-            if type(about["signature"]) is not str or sum(len(d.chunks[0]) for d in documents) * 2 != len(file.tensors):
-                raise ValueError("other tensors than its documents have")
+            if type(about["signature"]) is not str:
+                raise TypeError("the signature must be text")
+            documents = _documents(about["documents"], file.tensors)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError):
             raise StateInvalid(
                 "The state cannot be read: it does not hold what a state holds. Read the documents again."
@@ -132,19 +141,38 @@ class State:
         return cls(signature=about["signature"], documents=documents)
 
 
-def _document(number: int, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ReadDocument:
-    digest, tokens = entry["digest"], entry["tokens"]
-    if type(digest) is not str or type(tokens) is not int:
-        raise TypeError("a document needs a digest and a count of tokens")
-    prefix = f"{number}.a."
-    names = [key.removeprefix(prefix) for key in tensors if key.startswith(prefix)]
-    stacks = {name: (tensors[prefix + name], tensors[f"{number}.b.{name}"]) for name in names}
-    # Chunks and ranks, the same for all modules.
-    (shape,) = {tuple(a.shape[:2]) for a, _ in stacks.values()}
-    if any(a.ndim != 3 or b.ndim != 3 or (b.shape[0], b.shape[2]) != shape for a, b in stacks.values()):
-        raise ValueError("pairs of unequal shapes")
-    chunks = tuple(
-        {name: LoraPair(a=a[index].clone(), b=b[index].clone()) for name, (a, b) in stacks.items()}
-        for index in range(shape[0])
+def _documents(entries: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]) -> tuple[ReadDocument, ...]:
+    for entry in entries:
+        if not _DIGEST.fullmatch(entry["digest"]):
+            raise ValueError("a document's digest must be SHA-256 in hex")
+        if any(type(entry[name]) is not int or entry[name] < 1 for name in ("chunks", "tokens")):
+            raise ValueError("a document has at least one chunk and one token")
+    digests = [entry["digest"] for entry in entries]
+    if digests != sorted(set(digests)):
+        raise ValueError("documents must be in the order of their digests, each once")
+    chunks = iter(_chunks(tensors, sum(entry["chunks"] for entry in entries)))
+    return tuple(
+        ReadDocument(
+            digest=entry["digest"], tokens=entry["tokens"], chunks=tuple(next(chunks) for _ in range(entry["chunks"]))
+        )
+        for entry in entries
     )
-    return ReadDocument(digest=digest, tokens=tokens, chunks=chunks)
+
+
+def _chunks(tensors: Mapping[str, Tensor], count: int) -> list[Mapping[str, LoraPair]]:
+    """The pairs of so many chunks, the same modules and ranks in all of them."""
+    names = [key.removeprefix(_A) for key in tensors if key.startswith(_A)]
+    stacks = {name: (tensors[_A + name], tensors[_B + name]) for name in names}
+    if len(tensors) != 2 * len(stacks) or bool(stacks) != bool(count):
+        raise ValueError("other tensors than its documents have")
+    if any(part.ndim != 3 or part.dtype != torch.float32 for pair in stacks.values() for part in pair):
+        raise ValueError("no stacks of matrices of float32")
+    shapes = {shape for a, b in stacks.values() for shape in ((a.shape[0], a.shape[1]), (b.shape[0], b.shape[2]))}
+    if len(shapes) > 1 or any(chunks != count for chunks, _ in shapes):
+        raise ValueError("pairs of unequal shapes")
+    if not all(part.isfinite().all() for pair in stacks.values() for part in pair):
+        raise ValueError("values that are not finite")
+    return [
+        {name: LoraPair(a=a[index].clone(), b=b[index].clone()) for name, (a, b) in stacks.items()}
+        for index in range(count)
+    ]

@@ -96,14 +96,17 @@ class FinetuneHypernetwork(Hypernetwork):
         if not self.config.start:
             return
         # Not at the top: reading checkpoints needs the registry, which needs this architecture.
-        from hypernet.hypernetworks.checkpoint import load_checkpoint
+        from hypernet.hypernetworks.checkpoint import load_checkpoint, read_manifest
 
-        hypernetwork, manifest = load_checkpoint(folder.parent / self.config.start, device=device)
+        start = folder.parent / self.config.start
+        # Compared before it is loaded: a manifest changed by hand may name its own folder, which would never end.
+        manifest = read_manifest(start)
         if manifest.digest != self.config.start_digest:
             raise CheckpointMismatch(
                 f"The hypernetwork in {folder} refines {self.config.start!r} of digest "
                 f"{self.config.start_digest[:16]}…, but the one found has {manifest.digest[:16]}…. Write it again."
             )
+        hypernetwork, _ = load_checkpoint(start, device=device)
         self._start = (hypernetwork,)
 
     def features(self, base: BaseModel, chunks: Chunks, *, encode: Encode | None = None) -> Features:

@@ -73,6 +73,8 @@ class HypernetworkConfig:
                 f"Every target module needs both its widths: {len(self.modules)} modules, {len(self.d_in)} input "
                 f"widths and {len(self.d_out)} output widths were given"
             )
+        if any(width < 1 for width in (*self.d_in, *self.d_out)):
+            raise ValueError("every width of a target module must be at least 1")
         if not self.scaling > 0 or not isfinite(self.scaling):
             raise ValueError(f"scaling must be a positive number, it is {self.scaling}")
         if self.rank < 1 or self.bias_rank < 0:

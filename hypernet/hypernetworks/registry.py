@@ -79,5 +79,6 @@ def import_architectures(modules: str) -> None:
     for module in filter(None, (name.strip() for name in modules.split(","))):
         try:
             import_module(module)
-        except ImportError as error:
+        # Whatever somebody's module raises while it is imported, or a name that is none, means one thing to the caller.
+        except Exception as error:
             raise CheckpointInvalid(f"The module {module}, named for its architectures, cannot be imported.") from error

@@ -112,7 +112,8 @@ def find_encoder(name: str, *, beside: Path | None = None) -> Path:
 def encoder_digest(folder: Path) -> str:
     """SHA-256, in hex, over the sorted names and SHA-256 digests of the files that decide what an encoder computes.
 
-    Raises `CheckpointNotFound` for a missing folder, `CheckpointInvalid` for one without weights.
+    Raises `CheckpointNotFound` for a missing folder, `CheckpointInvalid` for one without weights, or with a module
+    whose weights are in another format than safetensors: they would be read, and the digest would not cover them.
     """
     if not folder.is_dir():
         raise CheckpointNotFound(
@@ -125,6 +126,8 @@ def encoder_digest(folder: Path) -> str:
     )
     if not any(name.endswith(".safetensors") for name, _ in files):
         raise CheckpointInvalid(f"The folder {folder} holds no sentence-transformers model in safetensors.")
+    if any(not path.with_name("model.safetensors").is_file() for path in folder.rglob("pytorch_model.bin")):
+        raise CheckpointInvalid(f"The folder {folder} holds weights that are not in safetensors. Save the model again.")
     whole = sha256()
     for name, path in files:
         with path.open("rb") as stream:

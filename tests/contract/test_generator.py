@@ -1,6 +1,7 @@
 """What every generator promises, run against every architecture."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 import hypernet
 from hypernet.adapters import validate
 from hypernet.engines import CompletionRequest, InProcessEngine, Sampling
-from hypernet.errors import DocumentTooLong, EmptyDocument, InvalidRequest, NotFound, StateMismatch
+from hypernet.errors import CheckpointMismatch, DocumentTooLong, EmptyDocument, InvalidRequest, NotFound, StateMismatch
 from hypernet.generators import Generator, State
 from hypernet.hypernetworks import read_manifest
 from hypernet.models import AdaptedModel
@@ -211,6 +212,35 @@ def test_strength_out_of_range_is_refused_by_name(generator, strength):
 def test_document_over_the_limit_is_refused(generator):
     with pytest.raises(DocumentTooLong, match=r"limit of .* is 600"):
         generator.read([ADA, "a" * 600])
+
+
+def test_documents_that_make_one_adapter_share_the_limit_and_are_refused_before_any_is_read(generator):
+    texts = [f"{letter * 98} {letter}" for letter in "abcdef"]
+    read: list[int] = []
+
+    def encode(sequences):
+        read.append(len(sequences))
+        return generator.base.encode_each(sequences)
+
+    with pytest.raises(DocumentTooLong, match=r"6 documents .* limit of .* is 600"):
+        generator.generate(texts, encode=encode)
+    assert read == []
+    assert len(generator.read(texts)) == 6
+    assert len(generator.generate(texts[:1] * 9).state.documents) == 1
+
+
+def test_strength_out_of_range_is_refused_before_anything_is_read(generator):
+    with pytest.raises(InvalidRequest, match="strength"):
+        generator.generate("", strength=3.0)
+
+
+def test_refining_checkpoint_that_names_itself_is_refused(root, tmp_path):
+    shutil.copytree(root / NAME, tmp_path / NAME)
+    path = tmp_path / NAME / "refining" / "manifest.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"config": values["config"] | {"start": "refining"}}))
+    with pytest.raises(CheckpointMismatch, match="refines 'refining'"):
+        hypernet.load(f"{NAME}/refining", root=tmp_path)
 
 
 def test_reading_leaves_the_base_model_as_it_was(generator):

@@ -84,6 +84,7 @@ def test_adapter_of_strength_zero_answers_as_the_base_model(acme):
         ({"documents": []}, "documents"),
         ({"documents": [ADA, 1]}, "documents.1"),
         ({"documents": ADA}, "documents"),
+        ({"documents": ["a"] * 101}, "documents"),
         ({"document": ADA, "documents": [ADA]}, None),
         ({"strength": 1.0}, None),
     ],
@@ -94,6 +95,12 @@ def test_put_of_what_is_out_of_range_is_refused_by_its_name(acme, body, field):
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, field)
     assert acme.get("/v1/users/refused/adapter").status_code == 404
+
+
+def test_put_of_documents_that_are_too_long_together_is_refused(acme):
+    response = acme.put("/v1/users/refused/adapter", json={"documents": [letter * 150 for letter in "abc"]})
+
+    refusal(response, 413, "document_too_long")
 
 
 def test_put_with_a_blank_document_among_others_is_refused(acme):

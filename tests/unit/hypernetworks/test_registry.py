@@ -60,6 +60,15 @@ def test_module_that_cannot_be_imported_is_named(monkeypatch):
         find_architecture("sixth")
 
 
+@pytest.mark.parametrize("text", ["def", "raise ValueError('no')", "import no_such_module_at_all"])
+def test_module_that_fails_while_it_is_imported_is_named(text, tmp_path, monkeypatch):
+    (tmp_path / "broken_architecture.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(MODULES_VARIABLE, "broken_architecture")
+    with pytest.raises(CheckpointInvalid, match=r"broken_architecture.* cannot be imported"):
+        find_architecture("seventh")
+
+
 def test_architecture_of_a_hypernetwork_is_found_by_its_class():
     config = PerceiverConfig(modules=("a",), d_in=(2,), d_out=(2,), feature_layers=1, feature_size=2, width=4)
     assert architecture_of(PerceiverHypernetwork(config)).name == "perceiver"
