@@ -112,7 +112,7 @@ def _talk(conversation: Conversation, *, interactive: bool) -> None:
 
 def _engine(settings: Settings, adapter: Adapter | None) -> tuple[BaseModel, Engine]:
     paths = checkpoints.find(settings.checkpoint, root=settings.checkpoints)
-    base = BaseModel.load(paths.base, name=paths.name, device=settings.device)
+    base = BaseModel.load(paths.base, name=paths.base_name, device=settings.device)
     engine = InProcessEngine(
         base,
         slots=2,

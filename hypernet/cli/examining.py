@@ -73,7 +73,7 @@ def examine(settings: Settings) -> dict[str, Any]:
     ]
     root = settings.checkpoints or checkpoints.checkpoints_root()
     names = checkpoints.available(root=root)
-    if settings.checkpoint not in names:
+    if settings.checkpoint.removesuffix(f"/{checkpoints.DEFAULT_FOLDER}") not in names:
         problems.append(f"The checkpoint {settings.checkpoint!r} is not in {root}; set HYPERNET_CHECKPOINTS.")
     found = [_checkpoint(checkpoints.find(name, root=root)) for name in names]
     problems += [f"Checkpoint {entry['name']}: {entry['status']}" for entry in found if entry["status"] != "ok"]

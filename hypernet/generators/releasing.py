@@ -110,7 +110,8 @@ def write_finetune_checkpoint(
 def write_refining_checkpoint(start: Generator, folder: Path, **settings: Any) -> Manifest:
     """A checkpoint that refines what ``start`` generates; ``settings`` are further fields of `FinetuneConfig`.
 
-    ``folder`` is beside that of ``start``.
+    ``folder`` is beside that of ``start``, whose strength becomes part of the scaling: what is learned is learned at
+    the strength that it is used at. Raises `ValueError` for a strength of zero.
     """
     config = start.hypernetwork.config
     refining = FinetuneConfig(
@@ -119,7 +120,7 @@ def write_refining_checkpoint(start: Generator, folder: Path, **settings: Any) -
         d_out=config.d_out,
         rank=config.rank,
         bias_rank=config.bias_rank,
-        scaling=config.scaling,
+        scaling=config.scaling * start.strength,
         start=start.name.partition("/")[2] or DEFAULT_FOLDER,
         start_digest=start.digest,
         **settings,
@@ -133,7 +134,7 @@ def write_refining_checkpoint(start: Generator, folder: Path, **settings: Any) -
         max_document_tokens=start.max_document_tokens,
         chunk_tokens=start.chunk_tokens,
         trained_chunks=start.trained_chunks,
-        strength=start.strength,
+        strength=1.0,
         max_rank=start.signature.rank,
         training={},
     )

@@ -101,7 +101,12 @@ def find_encoder(name: str, *, beside: Path | None = None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(name if "/" in name else f"sentence-transformers/{name}"))
+        return Path(
+            snapshot_download(
+                name if "/" in name else f"sentence-transformers/{name}",
+                allow_patterns=[f"*{suffix}" for suffix in sorted(_IDENTITY_SUFFIXES)],
+            )
+        )
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise CheckpointNotFound(
             f"The sentence encoder {name!r} is no folder here, and it is not among the models of the Hugging Face hub "

@@ -13,6 +13,7 @@ from hypernet.adapters import validate
 from hypernet.engines import CompletionRequest, InProcessEngine, Sampling
 from hypernet.errors import CheckpointMismatch, DocumentTooLong, EmptyDocument, InvalidRequest, NotFound, StateMismatch
 from hypernet.generators import Generator, State
+from hypernet.generators.releasing import write_refining_checkpoint
 from hypernet.hypernetworks import read_manifest
 from hypernet.models import AdaptedModel
 from tests.miniature import NAME, write_checkpoint, write_other_architectures
@@ -249,6 +250,23 @@ def test_reading_leaves_the_base_model_as_it_was(generator):
 
     assert all(torch.equal(before[name], tensor) for name, tensor in generator.base.module.state_dict().items())
     assert not any(parameter.requires_grad for parameter in generator.base.module.parameters())
+
+
+def test_refinement_begins_with_what_the_start_generates_at_its_own_strength(tmp_path):
+    folder = write_checkpoint(tmp_path, chunk_tokens=CHUNK_TOKENS)
+    path = folder / "perceiver" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"strength": 0.75}))
+    start = hypernet.load(NAME, root=tmp_path)
+    write_refining_checkpoint(
+        start, folder / "refining", queries=("Who are you?",), steps=1, max_reply_tokens=4, learning_rate=1e-12
+    )
+    refined = hypernet.load(f"{NAME}/refining", root=tmp_path)
+    one, other = (generator.generate(ADA).adapter.folded().modules for generator in (start, refined))
+
+    for name, pair in one.items():
+        torch.testing.assert_close(other[name].b @ other[name].a, pair.b @ pair.a)
+    refined.close()
+    start.close()
 
 
 def test_calibrated_strength_is_the_default(root, tmp_path):

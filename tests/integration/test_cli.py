@@ -193,6 +193,11 @@ def test_doctor_finds_the_checkpoint_and_that_it_matches(surroundings):
     assert "all well" in run("doctor").stdout
 
 
+def test_doctor_knows_the_default_architecture_by_its_longer_name(surroundings, monkeypatch):
+    monkeypatch.setenv("HYPERNET_CHECKPOINT", f"{NAME}/perceiver")
+    assert as_json("doctor")["problems"] == []
+
+
 @pytest.mark.parametrize("damage", ["other base", "no manifest", "no weights", "other name"])
 def test_doctor_says_what_is_wrong_and_exits_1(monkeypatch, tmp_path, damage):
     folder = write_checkpoint(tmp_path / "checkpoints", name="broken" if damage == "other name" else NAME)

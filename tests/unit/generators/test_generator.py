@@ -11,6 +11,7 @@ from hypernet.checkpoints import find
 from hypernet.engines import InProcessEngine
 from hypernet.errors import CheckpointInvalid, CheckpointMismatch, DocumentTooLong, EmptyDocument
 from hypernet.generators import Generator
+from hypernet.generators.generator import _CHUNKS_AT_ONCE
 from hypernet.hypernetworks import Chunks
 from hypernet.models import AdaptedModel
 from tests.miniature import MAX_DOCUMENT_TOKENS, NAME, write_checkpoint
@@ -84,6 +85,12 @@ def test_document_of_the_limit_is_accepted_and_one_token_more_is_not(generator):
 def test_empty_document_is_refused(generator, text):
     with pytest.raises(EmptyDocument):
         generator.generate(text)
+
+
+def test_documents_of_more_chunks_than_are_encoded_at_once_are_the_same_one_by_one(generator):
+    texts = [f"I am number {number}" + "!" * (number % 5) for number in range(2 * _CHUNKS_AT_ONCE + 3)]
+    for state, text in zip(generator.read(texts), texts, strict=True):
+        assert state.to_bytes() == generator.read([text])[0].to_bytes()
 
 
 def test_stages_are_timed(generator):
