@@ -16,6 +16,8 @@ RESERVED_SHARE = 8
 
 _NAMES: dict[str, list[str]] = read_table("names")
 
+_FROM_NAMES = 2 / 3
+
 Make = Callable[[Random, bool], str]
 """Draws a value whose distinctive words are all reserved (if the second argument is true) or none of them."""
 
@@ -46,23 +48,36 @@ def _syllables(random: Random, count: int) -> str:
     return "".join(parts) + random.choice(_NAMES["codas"])
 
 
+def _real_or_spliced(random: Random, table: str) -> str:
+    """A real name, or one time in two the beginning of one with the end of another.
+
+    A tokenizer knows the real names of training as whole words and spells those of evaluation, so copying has to be
+    learnt on names that nobody has heard, in any spelling.
+    """
+    name: str = random.choice(_NAMES[table])
+    if random.random() < 0.5:
+        return name
+    other: str = random.choice(_NAMES[table]).lower()
+    return name[: random.randint(2, max(2, len(name) - 1))] + other[random.randint(1, max(1, len(other) - 2)) :]
+
+
 def first_name(random: Random, reserved: bool) -> str:
-    """A given name: real one time in two, otherwise made of two or three syllables."""
+    """A given name: one time in three real, as often spliced of two, otherwise made of two or three syllables."""
 
     def candidate() -> str:
-        if random.random() < 0.5:
-            return random.choice(_NAMES["given_names"])
+        if random.random() < _FROM_NAMES:
+            return _real_or_spliced(random, "given_names")
         return _syllables(random, random.choice((2, 2, 2, 3))).capitalize()
 
     return _drawn(candidate, reserved=reserved)
 
 
 def last_name(random: Random, reserved: bool) -> str:
-    """A family name: real one time in two, otherwise made of one or two syllables."""
+    """A family name: one time in three real, as often spliced of two, otherwise made of one or two syllables."""
 
     def candidate() -> str:
-        if random.random() < 0.5:
-            return random.choice(_NAMES["family_names"])
+        if random.random() < _FROM_NAMES:
+            return _real_or_spliced(random, "family_names")
         return _syllables(random, random.choice((1, 2, 2))).capitalize()
 
     return _drawn(candidate, reserved=reserved)
@@ -74,11 +89,13 @@ def full_name(random: Random, reserved: bool) -> str:
 
 
 def town(random: Random, reserved: bool) -> str:
-    """A place: real one time in two, otherwise syllables, half of them with an English place ending."""
+    """A place: one time in three real, as often spliced of two, otherwise syllables, half of those with an English
+    place ending.
+    """
 
     def candidate() -> str:
-        if random.random() < 0.5:
-            return random.choice(_NAMES["towns"])
+        if random.random() < _FROM_NAMES:
+            return _real_or_spliced(random, "towns")
         if random.random() < 0.5:
             return (_syllables(random, random.choice((1, 2))) + random.choice(_NAMES["town_ends"])).capitalize()
         return _syllables(random, random.choice((2, 3))).capitalize()
