@@ -114,6 +114,12 @@ def test_stranger_is_the_first_following_document_without_any_answer():
     assert stranger_to(case(documents[3], "Leeds"), documents, after=3) == 0
 
 
+def test_stranger_is_nobody_who_is_to_be_passed_over():
+    documents = ["York", "Tom", "Kim"]
+    assert stranger_to(case(documents[0], "York"), documents, after=0, passing_over={0, 1}) == 2
+    assert stranger_to(case(documents[0], "York"), documents, after=0, passing_over={0, 1, 2}) is None
+
+
 def test_stranger_who_shares_an_answer_is_never_chosen():
     cases = profile_cases(60)
     documents = [item.document for item in cases]
@@ -164,6 +170,34 @@ def test_interval_at_the_ends_stays_within_zero_and_one(hits, value):
     assert share.value == value
     assert 0 <= share.low <= value <= share.high <= 1
     assert share.high - share.low > 0.2  # eight answers prove little
+
+
+def test_people_who_answer_all_alike_count_once_each():
+    many_questions, one_each = share_of([True] * 128, [n // 16 for n in range(128)]), share_of([True] * 8, range(8))
+    assert many_questions.count == 128
+    assert (many_questions.low, many_questions.high) == (one_each.low, one_each.high)
+
+
+def test_one_person_proves_as_little_as_one_question():
+    share = share_of([True, False] * 20, [0] * 40)
+    assert share.high - share.low > 0.7
+
+
+@pytest.mark.parametrize("people", [8, 13])
+def test_intervals_of_few_people_cover_the_truth_as_often_as_they_say(people):
+    """With the normal quantile and the plain variance they would do so nine times in ten."""
+    random = Random(people)
+    shares = means = 0
+    for _ in range(300):
+        rates = [random.betavariate(6, 3) for _ in range(people) for _ in range(16)]
+        clusters = [index // 16 for index in range(16 * people)]
+        rates = [rates[16 * cluster] for cluster in clusters]
+        hits = [random.random() < rate for rate in rates]
+        share, mean = share_of(hits, clusters), ratio_of(list(map(float, hits)), [1.0] * len(hits), clusters)
+        shares += share.low <= 2 / 3 <= share.high
+        means += mean.low <= 2 / 3 <= mean.high
+    assert shares > 275
+    assert means > 275
 
 
 def test_mean_of_independent_values_has_the_normal_interval():
