@@ -12,12 +12,12 @@ from hypernet.durable_files import replace_file
 from hypernet.generators import Generator
 from hypernet.hypernetworks.checkpoint import MANIFEST_FILE, read_manifest
 from hypernet.models import AdaptedModel
-from training.chat_format import ChatEncoder
 from training.hypernetwork_training import exact_conversations
 from training.objectives import retention_loss
 from training.packing import PackedRows
 from training.pretraining_data import question_turns
 from training.profiles_data import Case, CaseBatch, make_batch
+from training.template_encoder import Encoder, encoder_for
 from training.world.documents import write_document
 from training.world.people import make_person
 from training.world.questions import ask_general, interview
@@ -77,7 +77,7 @@ def try_strengths(generator: Generator, *, people: int = 96, facts: int = 10, se
         facts: facts of each.
         seed: of the people.
     """
-    encoder = ChatEncoder(generator.base.tokenizer)
+    encoder = encoder_for(generator.base.tokenizer)
     batches = _people(encoder, people=people, facts=facts, seed=seed)
     model = AdaptedModel(generator.base, generator.target_modules)
     try:
@@ -87,7 +87,7 @@ def try_strengths(generator: Generator, *, people: int = 96, facts: int = 10, se
         model.uninstall()
 
 
-def _people(encoder: ChatEncoder, *, people: int, facts: int, seed: int) -> list[CaseBatch]:
+def _people(encoder: Encoder, *, people: int, facts: int, seed: int) -> list[CaseBatch]:
     """New people of training's kind, each asked six things one by one, and two general questions."""
     random = Random(f"calibration {seed}")
     batches = []

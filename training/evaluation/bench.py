@@ -1,5 +1,6 @@
 """What every suite works with: the generator that is measured, data, controls, and the five arms."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -88,13 +89,16 @@ class Bench:
         return mean_adapter(self.strangers[1])
 
     def others(self, cases: Sequence[Case], adapters: Sequence[Adapter]) -> list[Adapter | None]:
-        """For each case, the adapter of the next one whose document holds none of its answers; of a stranger if every
-        other holds one; none if every stranger does too.
+        """For each case, the adapter of the next one about somebody else whose document holds none of its answers; of a
+        stranger if every other holds one; none if every stranger does too.
         """
         documents = [case.document for case in cases]
+        of_person: dict[int, set[int]] = defaultdict(set)
+        for index, case in enumerate(cases):
+            of_person[case.person].add(index)
         found: list[Adapter | None] = []
         for index, case in enumerate(cases):
-            other = stranger_to(case, documents, after=index)
+            other = stranger_to(case, documents, after=index, passing_over=of_person[case.person])
             if other is not None:
                 found.append(adapters[other])
                 continue

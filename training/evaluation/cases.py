@@ -1,6 +1,6 @@
 """What is asked: a document, and questions put to whoever should know it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from training.evaluation.scoring import contains, is_exact
@@ -45,11 +45,13 @@ class Case:
         document: the text.
         probes: the questions.
         person: whom it is about, as a number; cases about one person are not independent.
+        name: of the file that it comes from; empty for a case that was made up.
     """
 
     document: str
     probes: tuple[Probe, ...]
     person: int
+    name: str = ""
 
     @property
     def secrets(self) -> set[str]:
@@ -57,13 +59,18 @@ class Case:
         return {answer for probe in self.probes if probe.of_document for answer in probe.answers} - {DECLINE}
 
 
-def stranger_to(case: Case, documents: Sequence[str], *, after: int = -1) -> int | None:
-    """Index of the first of ``documents`` following ``after``, in a circle, that holds none of the case's answers.
+def stranger_to(
+    case: Case, documents: Sequence[str], *, after: int = -1, passing_over: Collection[int] = ()
+) -> int | None:
+    """Index of the first of ``documents`` following ``after``, in a circle, that holds none of the case's answers
+    and is not among those to be passed over.
 
     Only such a document's adapter shows what an adapter does that knows nothing of the case. None if each holds one.
     """
     for step in range(1, len(documents) + 1):
         index = (after + step) % len(documents)
-        if index != after and not any(contains(documents[index], answer) for answer in case.secrets):
+        if index in passing_over or index == after:
+            continue
+        if not any(contains(documents[index], answer) for answer in case.secrets):
             return index
     return None

@@ -7,6 +7,7 @@ import pytest
 from hypernet.generators import load
 from tests.miniature import NAME, write_checkpoint
 from training.calibration import STRENGTHS, Tried, best, set_strength, try_strengths
+from training.template_encoder import TemplateEncoder
 
 
 def tried(*figures):
@@ -34,6 +35,20 @@ def test_strength_that_keeps_most_is_chosen_where_none_keeps_enough():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     return write_checkpoint(tmp_path_factory.mktemp("checkpoints"))
+
+
+def test_strengths_are_tried_under_the_base_models_own_chat_template(checkpoint, monkeypatch):
+    from training import calibration
+
+    taken = []
+    monkeypatch.setattr(calibration, "_people", lambda encoder, **_: taken.append(encoder) or [])
+    monkeypatch.setattr(calibration, "_try", lambda *_: tried((1.0, 0.0, 0.0, 0.0))[0])
+    generator = load(NAME, root=checkpoint.parent)
+    tokenizer = generator.base.tokenizer
+    tokenizer.chat_template = tokenizer.chat_template + " "
+    try_strengths(generator)
+    generator.close()
+    assert isinstance(taken[0], TemplateEncoder)
 
 
 def test_calibration_is_written_into_the_manifest_and_counts_from_then_on(checkpoint):
