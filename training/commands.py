@@ -45,6 +45,8 @@ def evaluate(
             from hypernet.cli.output import print_json
 
             print_json(result.to_dict())
+            for note in result.notes:
+                typer.echo(f"{result.checkpoint}, {result.suite}: {note}", err=True)
         else:
             _print_table(result)
         if report is not None:

@@ -45,12 +45,11 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """As JSON values, without the notes."""
         return {
             "suite": self.suite,
             "checkpoint": self.checkpoint,
             "measures": [asdict(measure) for measure in self.measures],
-            "notes": list(self.notes),
         }
 
     def measure(self, name: str, arm: Arm) -> Measure | None:

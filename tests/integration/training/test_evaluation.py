@@ -15,17 +15,19 @@ from hypernet.models.miniature import random_adapter
 from tests.miniature import NAME, write_checkpoint
 from training.evaluation.bench import Bench
 from training.evaluation.cases import Case, Probe
-from training.evaluation.evaluate import evaluate
+from training.evaluation.evaluate import evaluate, evaluate_documents
 from training.evaluation.mean_adapter import mean_adapter
 from training.evaluation.measures import ARMS
 from training.evaluation.record import Record
 from training.evaluation.respondent import Block, Respondent
 from training.evaluation.suites import SUITES
-from training.evaluation.suites.conversation import content_words
+from training.evaluation.suites.conversation import content_words, held_out_talks, shared_with_training
+from training.evaluation.suites.documents import read_documents
 from training.evaluation.suites.frontier import frontier, make_tasks
 from training.evaluation.suites.long import make_users, record_identity_and_sizes
 from training.evaluation.suites.needle import needle_cases
 from training.evaluation.suites.personality import make_sittings
+from training.public_data.persona_chat import read_conversations
 from training.public_data.persona_statements import Persona
 from training.world.values import is_held_out
 
@@ -218,6 +220,23 @@ def test_other_passes_over_whoever_shares_an_answer(bench, adapters):
     assert bench.others(cases, adapters)[0] in bench.strangers[1]
 
 
+def test_other_is_never_another_document_of_the_same_person(bench, adapters):
+    cases = [
+        Case(document=text, probes=(Probe(text="?", answers=("no",), measures=("exact",)),), person=number // 2)
+        for number, text in enumerate(DOCUMENTS)
+    ]
+    assert bench.others(cases, adapters) == [adapters[2], adapters[2], adapters[0]]
+
+
+def test_document_that_no_adapter_can_be_made_of_is_named_before_anything_is_measured(bench, tmp_path):
+    asked = {"question": "Where?", "answers": ["York"], "kind": "open"}
+    for name, text in (("short", "I live in York."), ("endless", "I live in York. " * (LONG_ENOUGH // 3))):
+        content = {"id": name, "document": text, "questions": [asked]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(hypernet.errors.InvalidRequest, match=rf"endless\.json: document: .*at most {LONG_ENOUGH}"):
+        evaluate_documents(bench, read_documents(tmp_path))
+
+
 def test_document_that_is_too_long_for_the_prompt_is_cut_and_said(generator, bench):
     record = Record()
     document = "word " * 1000
@@ -355,11 +374,16 @@ def test_ranking_has_twenty_candidates(bench):
 
 
 def test_public_data_of_the_suites_is_held_out(data_dir):
-    from training.evaluation.suites.conversation import held_out_talks
-
     talks = held_out_talks(data_dir, 100)
     assert talks
     assert all(is_held_out(talk.persona) for talk in talks)
+
+
+def test_persona_that_shares_a_line_with_training_is_counted(data_dir):
+    (first, second, *_), (told, *_) = held_out_talks(data_dir, 100), read_conversations(data_dir, held_out=False)
+    assert shared_with_training(data_dir, [first, second]) == 0
+    line = told[0].content.splitlines()[-1].upper()
+    assert shared_with_training(data_dir, [replace(first, persona=f"I am new here.\n{line}"), second]) == 1
 
 
 @pytest.mark.parametrize("suite", ["conversation", "personality"])
@@ -411,6 +435,7 @@ def test_command_prints_one_json_object(root, monkeypatch):
     run = command(root, monkeypatch, "--count", "2", "--json")
     assert run.exit_code == 0, run.output
     printed = json.loads(run.stdout)
+    assert set(printed) == {"suite", "checkpoint", "measures"}
     assert (printed["suite"], printed["checkpoint"]) == ("profiles", NAME)
     assert set(printed["measures"][0]) == {"name", "arm", "value", "count", "low", "high"}
     assert {measure["arm"] for measure in printed["measures"]} == set(ARMS)

@@ -55,7 +55,6 @@ def test_kind_names_the_measure_and_any_answer_counts(tmp_path):
         ("{", "JSON"),
         ("[]", "the whole file"),
         ('{"id": "a", "id": "b"}', "'id' comes twice"),
-        ("\ufeff{}", "JSON"),
         ({k: v for k, v in GOOD.items() if k != "document"}, "document"),
         (GOOD | {"documnt": "x"}, "documnt"),
         (GOOD | {"id": 7}, "id"),
@@ -80,6 +79,11 @@ def test_wrong_file_is_refused_with_its_name_and_field(tmp_path, content, field)
         read_documents(tmp_path)
     assert "wrong.json" in refused.value.message
     assert field in refused.value.message
+
+
+def test_byte_order_mark_is_read_over(tmp_path):
+    (tmp_path / "ada.json").write_text(json.dumps(GOOD), encoding="utf-8-sig")
+    assert read_documents(tmp_path)[0].document == GOOD["document"]
 
 
 def test_bytes_that_are_not_utf8_are_refused_by_name(tmp_path):

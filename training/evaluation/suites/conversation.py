@@ -63,6 +63,9 @@ def conversation(bench: Bench, count: int) -> Record:
     with bench.respondent() as respondent:
         _losses(bench, respondent, record, talks, controls)
         _ranks(bench, respondent, record, talks, controls)
+    shared = shared_with_training(bench.data, talks)
+    if shared:
+        record.note(f"{shared} of {len(talks)} conversations have a persona that shares a line with one of training.")
     record.note(
         f"Conversations of held-out personas: {SOURCE}. The mean arm averages {bench.mean_people} training personas."
     )
@@ -82,6 +85,16 @@ def held_out_talks(data_dir: Path, count: int) -> list[Talk]:
         Talk(persona=turns[0].content, turns=tuple(turns[1:]), speaker=speakers[turns[0].content])
         for turns in told[:count]
     ]
+
+
+def shared_with_training(data_dir: Path, talks: Sequence[Talk]) -> int:
+    """How many of ``talks`` have a persona with a line that stands, in any case, in a persona of training."""
+    known = {line for turns in read_conversations(data_dir, held_out=False) for line in _lines(turns[0].content)}
+    return sum(not known.isdisjoint(_lines(talk.persona)) for talk in talks)
+
+
+def _lines(persona: str) -> set[str]:
+    return {line.strip().lower() for line in persona.splitlines() if line.strip()}
 
 
 def _others(talks: Sequence[Talk], adapters: Sequence[Adapter]) -> list[Adapter | None]:

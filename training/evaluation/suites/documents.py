@@ -41,7 +41,20 @@ class _File(_Strict):
 
 
 def documents(bench: Bench, cases: Sequence[Case]) -> Record:
-    """Every question of every document under every arm."""
+    """Every question of every document under every arm.
+
+    Raises:
+        InvalidRequest: a document is longer than the checkpoint reads; the message names its file. Nothing has been
+            measured then.
+    """
+    most = bench.generator.max_document_tokens
+    for case in cases:
+        length = bench.tokens(case.document)
+        if length > most:
+            raise InvalidRequest(
+                f"{case.name}: document: it has {length} tokens, {bench.generator.name!r} reads at most {most}.",
+                param=_NAME,
+            )
     record = Record()
     bench.ask(record, cases, bench.write([case.document for case in cases]))
     return record
@@ -72,7 +85,7 @@ def read_documents(folder: Path) -> list[Case]:
             raise InvalidRequest(f"{path}: id {file.id!r} is that of {owners[file.id].name} too.", param=_NAME)
         owners[file.id] = path
         probes = tuple(_probe(question) for question in file.questions)
-        cases.append(Case(document=file.document, probes=probes, person=len(cases)))
+        cases.append(Case(document=file.document, probes=probes, person=len(cases), name=str(path)))
     return cases
 
 
@@ -92,7 +105,7 @@ def _read(path: Path) -> _File:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
     except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InvalidRequest(f"{path}: expected JSON in UTF-8: {error}", param=_NAME) from None
 
