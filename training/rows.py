@@ -4,7 +4,8 @@
 |---|---|---|
 | `document` | text | what the hypernetwork reads; required, not blank |
 | `conversation` | list of `{"role", "content"}` | `user` and `assistant` in turn, from a `user` to an `assistant`; the replies are what is learnt; required |
-| `document_id` | text | whose document it is: the split and the grouping go by it; the document's own digest by default |
+| `document_id` | text | which document it is; the document's own digest by default |
+| `person` | text | whom it is about: the split goes by it, so give it where one person has several documents; `document_id` by default |
 | `rejected` | text | a reply out of character, in place of the last one: for the preference objective |
 | `kind` | text | what the row measures, for scores by kind; `reply` by default |
 
@@ -23,7 +24,7 @@ from typing import Any, cast
 
 from training.chat_format import Role, Turn
 
-COLUMNS = ("document", "conversation", "document_id", "rejected", "kind")
+COLUMNS = ("document", "conversation", "document_id", "person", "rejected", "kind")
 _BATCH_ROWS = 1024
 
 
@@ -36,7 +37,8 @@ class ConversationRow:
     """One row, checked.
 
     Attributes:
-        document_id: whose document it is.
+        document_id: which document it is.
+        person: whom it is about; the split goes by it.
         document: its text.
         turns: alternating, from a user's to an assistant's.
         rejected: a reply out of character in place of the last one; null if there is none.
@@ -44,6 +46,7 @@ class ConversationRow:
     """
 
     document_id: str
+    person: str
     document: str = field(repr=False)
     turns: tuple[Turn, ...] = field(repr=False)
     rejected: str | None = field(default=None, repr=False)
@@ -188,8 +191,10 @@ def check_row(values: Any, where: str) -> ConversationRow:
         raise RowsInvalid(f"{where}: unknown column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}.")
     document = _text(values, "document", where)
     own_id = hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest()
+    document_id = _text(values, "document_id", where) if "document_id" in values else own_id
     return ConversationRow(
-        document_id=_text(values, "document_id", where) if "document_id" in values else own_id,
+        document_id=document_id,
+        person=_text(values, "person", where) if "person" in values else document_id,
         document=document,
         turns=_turns(values.get("conversation"), where),
         rejected=_text(values, "rejected", where) if "rejected" in values else None,

@@ -35,15 +35,16 @@ class RowStore:
     def __init__(self, paths: Sequence[Path], *, validation_share: float, test_share: float) -> None:
         self._files = [open_rows(path) for path in paths]
         self.documents: dict[Side, dict[str, list[Place]]] = {"train": {}, "validation": {}, "test": {}}
-        texts: dict[str, bytes] = {}
+        known: dict[str, tuple[bytes, str]] = {}
         for number, file in enumerate(self._files):
             for place, row in file.places():
                 text = hashlib.sha256(row.document.encode()).digest()
-                if texts.setdefault(row.document_id, text) != text:
+                if known.setdefault(row.document_id, (text, row.person)) != (text, row.person):
                     raise RowsInvalid(
-                        f"{file.path}: two different documents have the id {row.document_id[:80]!r}; give each its own."
+                        f"{file.path}: two different documents, or documents of two people, have the id "
+                        f"{row.document_id[:80]!r}; give each its own."
                     )
-                chosen = side(row.document_id, validation_share=validation_share, test_share=test_share)
+                chosen = side(row.person, validation_share=validation_share, test_share=test_share)
                 self.documents[chosen].setdefault(row.document_id, []).append((number, place))
         whole = hashlib.sha256()
         for path in paths:
@@ -57,9 +58,9 @@ class RowStore:
         return self._files[number].read(at)
 
 
-def side(document_id: str, *, validation_share: float, test_share: float) -> Side:
-    """On which side of the split a document is, by the hash of its id alone: more rows move no document."""
-    draw = int.from_bytes(hashlib.sha256(document_id.encode("utf-8", "surrogatepass")).digest()[:6]) / 2**48
+def side(person: str, *, validation_share: float, test_share: float) -> Side:
+    """On which side of the split somebody's documents are, by the hash of the name alone: more rows move nobody."""
+    draw = int.from_bytes(hashlib.sha256(person.encode("utf-8", "surrogatepass")).digest()[:6]) / 2**48
     if draw < test_share:
         return "test"
     return "validation" if draw < test_share + validation_share else "train"

@@ -20,8 +20,10 @@ _SPEAKERS = ("User 1", "User 2")
 def read_conversations(data_dir: Path, *, held_out: bool) -> list[list[Turn]]:
     """Dialogues in which the assistant is one of the speakers and that speaker's persona is the system turn.
 
-    Every dialogue is told twice, from each side. A persona is held out or not by its hash. A dialogue is held out if
-    either speaker's persona is, so no held-out persona takes part in any training dialogue.
+    Every dialogue is told twice, from each side. A dialogue is kept from training if either speaker's persona is held
+    out, by the hash of its text. The file repeats personas with their lines in another order, so of the dialogues that
+    are kept from training only those are held-out ones whose teller's lines, in any order, are no persona of a training
+    dialogue; the others are on neither side. Single lines still occur in both.
 
     Args:
         data_dir: folder that holds ``synthetic_persona_chat/valid.csv``.
@@ -31,14 +33,25 @@ def read_conversations(data_dir: Path, *, held_out: bool) -> list[list[Turn]]:
         FileNotFoundError: the file is not there; the message says where to get it.
     """
     with present(data_dir / _FILE, source=SOURCE).open(newline="", encoding="utf-8") as file:
-        records = list(csv.DictReader(file))
-    conversations = []
-    for record in records:
-        personas = (record["user 1 personas"], record["user 2 personas"])
-        if any(is_held_out(persona) for persona in personas) == held_out:
-            for speaker, persona in zip(_SPEAKERS, personas, strict=True):
-                conversations.append(_conversation(persona, record["Best Generated Conversation"], told_by=speaker))
+        records = [
+            ((record["user 1 personas"], record["user 2 personas"]), record["Best Generated Conversation"])
+            for record in csv.DictReader(file)
+        ]
+    sides: dict[bool, list[tuple[tuple[str, str], str]]] = {False: [], True: []}
+    for personas, dialogue in records:
+        sides[any(is_held_out(persona) for persona in personas)].append((personas, dialogue))
+    trained = {_lines(persona) for personas, _ in sides[False] for persona in personas}
+    conversations = [
+        _conversation(persona, dialogue, told_by=speaker)
+        for personas, dialogue in sides[held_out]
+        for speaker, persona in zip(_SPEAKERS, personas, strict=True)
+        if not held_out or _lines(persona) not in trained
+    ]
     return [turns for turns in conversations if len(turns) > 2]
+
+
+def _lines(persona: str) -> frozenset[str]:
+    return frozenset(line.strip().lower() for line in persona.splitlines() if line.strip())
 
 
 def _conversation(persona: str, dialogue: str, *, told_by: str) -> list[Turn]:

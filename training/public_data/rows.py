@@ -26,11 +26,16 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 def persona_chat_rows(data_dir: Path) -> Rows:
-    """Synthetic-Persona-Chat: a persona, and an exchange of its conversation a row; one document a persona."""
-    for held_out in (False, True):
-        for persona, *talk in read_conversations(data_dir, held_out=held_out):
-            for start in range(0, len(talk) - 1, 2):
-                yield _row(persona.content, talk[start : start + 2], document_id=persona.content, kind="conversation")
+    """Synthetic-Persona-Chat: a persona, and an exchange of its conversation a row; one document a persona.
+
+    Only what this project's own training may see: what its evaluation keeps stays out.
+    """
+    for persona, *talk in read_conversations(data_dir, held_out=False):
+        # The file has some personas several times, their lines in another order.
+        person = " ".join(sorted(persona.content.lower().splitlines()))
+        for start in range(0, len(talk) - 1, 2):
+            turns = talk[start : start + 2]
+            yield _row(persona.content, turns, document_id=persona.content, person=person, kind="conversation")
 
 
 def fairytale_rows(data_dir: Path) -> Rows:
@@ -54,21 +59,21 @@ def fairytale_rows(data_dir: Path) -> Rows:
 
 def persona_statement_rows(data_dir: Path) -> Rows:
     """anthropics/evals: statements of a persona, and whether it would say another; with the wrong answer as the one
-    that is rejected.
+    that is rejected. Only what this project's own training may see: what its evaluation keeps stays out.
     """
     random = Random("rows evals_persona")
-    for held_out in (False, True):
-        for persona in read_personas(data_dir, held_out=held_out):
-            for number in range(_DOCUMENTS_OF_PERSONA):
-                document, pairs = interview_persona(persona, random, questions=_STATEMENTS)
-                for question, answer in pairs:
-                    yield _row(
-                        document,
-                        [question, answer],
-                        document_id=f"{persona.name} {number}",
-                        kind="persona",
-                        rejected="No" if answer.content == "Yes" else "Yes",
-                    )
+    for persona in read_personas(data_dir, held_out=False):
+        for number in range(_DOCUMENTS_OF_PERSONA):
+            document, pairs = interview_persona(persona, random, questions=_STATEMENTS)
+            for question, answer in pairs:
+                yield _row(
+                    document,
+                    [question, answer],
+                    document_id=f"{persona.name} {number}",
+                    person=persona.name,
+                    kind="persona",
+                    rejected="No" if answer.content == "Yes" else "Yes",
+                )
 
 
 def character_rows(data_dir: Path) -> Rows:

@@ -100,7 +100,7 @@ def test_documents_are_split_by_id_and_their_rows_stay_together(tmp_path):
 def test_two_documents_of_one_id_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     write_rows(path, [row(document_id="ada"), row(document_id="ada", document="My name is Bob.")])
-    with pytest.raises(RowsInvalid, match="two different documents have the id 'ada'"):
+    with pytest.raises(RowsInvalid, match="have the id 'ada'"):
         RowStore([path], validation_share=0, test_share=0)
 
 
@@ -181,3 +181,19 @@ def test_rows_of_any_chat_template_are_those_of_the_encoder_that_knows_ours():
     ]
     assert TemplateEncoder(tokenizer).rows([talk, talk[:3]]) == ChatEncoder(tokenizer).rows([talk, talk[:3]])
     assert isinstance(encoder_for(tokenizer), TemplateEncoder | ChatEncoder)
+
+
+def test_documents_of_one_person_are_on_one_side_of_the_split(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write_rows(
+        path,
+        [
+            row(document_id=f"{person} {number}", document=f"I am {person}, note {number}.", person=f"person {person}")
+            for person in range(40)
+            for number in range(3)
+        ],
+    )
+    store = RowStore([path], validation_share=0.3, test_share=0.3)
+    sides = [{document_id.split()[0] for document_id in documents} for documents in store.documents.values()]
+    assert all(sides)
+    assert sum(map(len, sides)) == 40

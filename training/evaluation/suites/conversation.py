@@ -17,7 +17,6 @@ from training.evaluation.stop_words import STOP_WORDS
 from training.evaluation.suites.profiles import SEED
 from training.evaluation.transcripts import Telling, fit, messages_of, reply_losses, transcript
 from training.public_data.persona_chat import SOURCE, read_conversations
-from training.world.values import is_held_out
 
 CANDIDATES = 20
 """Replies that the true one is ranked among, itself included."""
@@ -73,16 +72,21 @@ def conversation(bench: Bench, count: int) -> Record:
 
 
 def held_out_talks(data_dir: Path, count: int) -> list[Talk]:
-    """Conversations told by a held-out persona; each persona's first ones, until there are ``count``."""
+    """Conversations told by a held-out persona; at most ``count`` of them."""
     told = [
         turns
         for turns in read_conversations(data_dir, held_out=True)
-        if is_held_out(turns[0].content) and any(turn.role == "assistant" for turn in turns)
+        if any(turn.role == "assistant" for turn in turns)
     ]
     Random(f"conversation {SEED}").shuffle(told)
-    speakers = {persona: number for number, persona in enumerate(dict.fromkeys(turns[0].content for turns in told))}
+    known = dict.fromkeys(frozenset(_lines(turns[0].content)) for turns in told)
+    speakers = {persona: number for number, persona in enumerate(known)}
     return [
-        Talk(persona=turns[0].content, turns=tuple(turns[1:]), speaker=speakers[turns[0].content])
+        Talk(
+            persona=turns[0].content,
+            turns=tuple(turns[1:]),
+            speaker=speakers[frozenset(_lines(turns[0].content))],
+        )
         for turns in told[:count]
     ]
 
