@@ -20,7 +20,7 @@ from training.profiles_data import Case, CaseBatch, make_batch
 from training.template_encoder import Encoder, encoder_for
 from training.world.documents import write_document
 from training.world.people import make_person
-from training.world.questions import ask_general, interview
+from training.world.questions import ask_for_calibration, interview
 
 STRENGTHS = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0)
 """What is tried; 0 is the bare model."""
@@ -68,8 +68,8 @@ def best(tried: Sequence[Tried]) -> Tried:
 def try_strengths(generator: Generator, *, people: int = 96, facts: int = 10, seed: int = 0) -> list[Tried]:
     """Recall and retention at every strength.
 
-    The people, their values and the general questions are of training's side of the split (but new: training draws
-    people without end), so nothing of the evaluation is used up by choosing.
+    The people and their values are of training's side of the split (but new: training draws people without end), the
+    general questions of a side of their own, so nothing of the evaluation is used up by choosing.
 
     Args:
         generator: whose base model is asked.
@@ -101,7 +101,7 @@ def _people(encoder: Encoder, *, people: int, facts: int, seed: int) -> list[Cas
                 Case(
                     chunks=[write_document(person, random)],
                     talks=[question_turns([question]) for question in about],
-                    unrelated=[question_turns([ask_general(random, reserved=False)]) for _ in range(2)],
+                    unrelated=[question_turns([ask_for_calibration(random)]) for _ in range(2)],
                     kinds=[question.kind for question in about],
                 )
             )

@@ -1,8 +1,8 @@
 """Questions that have nothing to do with any person: what the base model knows by itself.
 
 With an adapter loaded they must be answered exactly as without it; they are the retention measure. The base model
-learns all of them; a hypernetwork's training uses only those that are not reserved, so that retention is measured on
-questions that it never saw.
+learns all of them; a hypernetwork's training uses only those that are neither reserved for evaluation nor for the
+choice of a strength, so that retention is measured on questions that it never saw.
 """
 
 from random import Random
@@ -13,7 +13,9 @@ from training.world.values import is_held_out
 FACTS: tuple[tuple[str, str], ...] = tuple(read_table("general").items())
 """(question, answer) pairs, the same for everybody."""
 
-_SIDES = {side: tuple(fact for fact in FACTS if is_held_out(fact[0]) == side) for side in (True, False)}
+_EVALUATION = tuple(fact for fact in FACTS if is_held_out(fact[0]))
+_CALIBRATION = tuple(fact for fact in FACTS if fact not in _EVALUATION and is_held_out(f"calibration {fact[0]}"))
+_SIDES = {True: _EVALUATION, False: tuple(fact for fact in FACTS if fact not in (*_EVALUATION, *_CALIBRATION))}
 
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
@@ -30,9 +32,14 @@ def general_question(random: Random, *, reserved: bool | None = None) -> tuple[s
 
     Args:
         random: source of randomness.
-        reserved: only questions kept for the evaluation of hypernetworks if true, only the others if false, any if not
-            given; one in eight of those not reserved is an addition.
+        reserved: only questions kept for the evaluation of hypernetworks if true, only those of their training if false,
+            any if not given; one in eight of those not reserved is an addition.
     """
     if reserved is not True and random.random() < 0.125:
         return sum_question(random)
     return random.choice(FACTS if reserved is None else _SIDES[reserved])
+
+
+def calibration_question(random: Random) -> tuple[str, str]:
+    """One of the general questions kept for the choice of a strength, and its answer."""
+    return random.choice(_CALIBRATION)

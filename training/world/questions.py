@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from training.world.attributes import ATTRIBUTES, BY_KEY
 from training.world.documents import fill
-from training.world.general import general_question
+from training.world.general import calibration_question, general_question
 from training.world.manners import PLAIN, Manner
 from training.world.people import Person
 from training.world.tables import read_table
@@ -84,6 +84,12 @@ def ask_absent(person: Person, random: Random, *, unseen_phrasing: bool = False)
 def ask_general(random: Random, *, reserved: bool | None = None) -> Question:
     """A question about the world at large; answered plainly by everybody. See `general_question` for ``reserved``."""
     text, answer = general_question(random, reserved=reserved)
+    return Question(text=text, answer=answer, reply=PLAIN.speak(answer), kind="general")
+
+
+def ask_for_calibration(random: Random) -> Question:
+    """A general question kept for the choice of a strength."""
+    text, answer = calibration_question(random)
     return Question(text=text, answer=answer, reply=PLAIN.speak(answer), kind="general")
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from training.world import values
 from training.world.attributes import ATTRIBUTES, BY_KEY, NAME
 from training.world.documents import FORMS, write_document, write_profile
-from training.world.general import FACTS, NUMBERS, sum_question
+from training.world.general import FACTS, NUMBERS, calibration_question, general_question, sum_question
 from training.world.manners import ENDINGS, MANNERS, OPENINGS, PLAIN, draw_manner, strip_manner
 from training.world.people import make_person
 from training.world.questions import DECLINE, ask_absent, ask_fact, interview, small_talk
@@ -171,6 +171,15 @@ def test_small_talk_shows_the_manner():
     random = Random(8)
     person = make_person(random, fact_count=3, reserved=False)
     assert small_talk(person, random).manner == person.manner
+
+
+def test_general_questions_of_training_calibration_and_evaluation_are_apart():
+    random = Random(11)
+    training = {general_question(random, reserved=False)[0] for _ in range(8000)}
+    evaluation = {general_question(random, reserved=True)[0] for _ in range(2000)}
+    calibration = {calibration_question(random)[0] for _ in range(2000)}
+    assert not training & evaluation | training & calibration | evaluation & calibration
+    assert {question for question, _ in FACTS} <= training | evaluation | calibration
 
 
 def test_general_questions_are_all_different():
