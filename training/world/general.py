@@ -32,8 +32,8 @@ def general_question(random: Random, *, reserved: bool | None = None) -> tuple[s
 
     Args:
         random: source of randomness.
-        reserved: only questions kept for the evaluation of hypernetworks if true, only those of their training if false,
-            any if not given; one in eight of those not reserved is an addition.
+        reserved: only questions kept for the evaluation of hypernetworks if true, only those of their training if
+            false, any if not given; one in eight of those not reserved is an addition.
     """
     if reserved is not True and random.random() < 0.125:
         return sum_question(random)
