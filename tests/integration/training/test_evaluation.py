@@ -29,7 +29,6 @@ from training.evaluation.suites.needle import needle_cases
 from training.evaluation.suites.personality import make_sittings
 from training.public_data.persona_chat import read_conversations
 from training.public_data.persona_statements import Persona
-from training.world.values import is_held_out
 
 LONG_ENOUGH = 40_000
 
