@@ -169,7 +169,7 @@ def _print_table(result: "Evaluation") -> None:
         table.add_row(plain(name), *texts, str(count), of_prompt(result, name))
     console = Console()
     # Narrower than this, the figures would be cut off.
-    console.width = max(console.width, 130)
+    console.width = max(console.width, 150)
     console.print(table)
     for note in result.notes:
         console.print(f"- {plain(note)}", highlight=False)

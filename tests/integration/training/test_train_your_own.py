@@ -108,6 +108,6 @@ def test_guide_serves_with_options_that_the_program_has():
 def test_guide_lists_the_columns_that_rows_have():
     from training.rows import COLUMNS
 
-    assert tuple(re.findall(r"^\| `(document|conversation|document_id|rejected|kind)` \|", GUIDE, re.MULTILINE)) == (
-        COLUMNS
-    )
+    assert tuple(
+        re.findall(r"^\| `(document|conversation|document_id|person|rejected|kind)` \|", GUIDE, re.MULTILINE)
+    ) == (COLUMNS)
