@@ -18,6 +18,7 @@ class Probe:
         measures: names of the measures that it counts towards.
         plain: whether a manner of speech in the reply makes it wrong.
         of_document: whether its answers are in the document, so that nobody else's document may hold them.
+        phrases: what the document has in quotes; a reply may begin or end with one of them.
         manner: how the reply is to be spoken; no manner is looked for if there are no ``manner_measures``.
         manner_measures: names of the measures that the manner counts towards.
     """
@@ -27,12 +28,13 @@ class Probe:
     measures: tuple[str, ...]
     plain: bool = False
     of_document: bool = True
+    phrases: tuple[str, ...] = ()
     manner: Manner = PLAIN
     manner_measures: tuple[str, ...] = ()
 
     def scores(self, reply: str) -> list[tuple[str, bool]]:
         """Measures with whether ``reply`` is a hit."""
-        exact = is_exact(reply, self.answers, plain=self.plain)
+        exact = is_exact(reply, self.answers, plain=self.plain, phrases=self.phrases)
         spoken = self.manner.marks(reply)
         return [(name, exact) for name in self.measures] + [(name, spoken) for name in self.manner_measures]
 

@@ -56,8 +56,7 @@ def test_kind_names_the_measure_and_any_answer_counts(tmp_path):
         ("[]", "the whole file"),
         ('{"id": "a", "id": "b"}', "'id' comes twice"),
         ({k: v for k, v in GOOD.items() if k != "document"}, "document"),
-        (GOOD | {"documnt": "x"}, "documnt"),
-        (GOOD | {"id": 7}, "id"),
+        (GOOD | {"id": 7.5}, "id"),
         (GOOD | {"document": "  "}, "document"),
         (GOOD | {"document": "a\u0000b"}, "document"),
         (GOOD | {"questions": []}, "questions"),
@@ -69,7 +68,6 @@ def test_kind_names_the_measure_and_any_answer_counts(tmp_path):
         (with_question(kind=""), "questions[0].kind"),
         (with_question(kind="a\nb"), "questions[0].kind"),
         (with_question(question=None), "questions[0].question"),
-        (with_question(answer="York"), "questions[0].answer"),
     ],
 )
 def test_wrong_file_is_refused_with_its_name_and_field(tmp_path, content, field):
@@ -79,6 +77,19 @@ def test_wrong_file_is_refused_with_its_name_and_field(tmp_path, content, field)
         read_documents(tmp_path)
     assert "wrong.json" in refused.value.message
     assert field in refused.value.message
+
+
+def test_further_keys_and_numbers_as_ids_are_taken(tmp_path):
+    write(tmp_path, content=GOOD | {"id": 7, "author": "me", "questions": [GOOD["questions"][0] | {"note": "easy"}]})
+    assert len(read_documents(tmp_path)[0].probes) == 1
+
+
+def test_phrase_that_the_document_quotes_may_stand_around_an_answer(tmp_path):
+    write(tmp_path, content=GOOD | {"document": "I live in York. I end every reply with \u201cby my beard\u201d."})
+    stated, _, general = read_documents(tmp_path)[0].probes
+    assert dict(stated.scores("York, by my beard."))["exact"]
+    assert not dict(stated.scores("York, by your beard."))["exact"]
+    assert not dict(general.scores("Milk, by my beard."))["exact"]
 
 
 def test_byte_order_mark_is_read_over(tmp_path):

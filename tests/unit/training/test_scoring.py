@@ -9,7 +9,7 @@ import pytest
 from training.evaluation.cases import Case, Probe, stranger_to
 from training.evaluation.intervals import ratio_of, share_of
 from training.evaluation.record import Record
-from training.evaluation.scoring import contains, is_exact
+from training.evaluation.scoring import contains, is_exact, quoted_phrases
 from training.evaluation.suites.profiles import profile_cases, stated_probe
 from training.world.manners import MANNERS, PLAIN
 from training.world.questions import DECLINE, Question
@@ -258,3 +258,16 @@ def test_record_orders_names_and_arms_and_leaves_out_what_is_no_ratio():
     ]
     assert len(record.notes) == 1
     assert "gain-ratio/x" in record.notes[0]
+
+
+@pytest.mark.parametrize("said", ["O'Brien", "o\u2019brien.", '"O\'Brien"', " O'Brien! "])
+def test_quotes_case_and_final_stops_do_not_make_an_answer_wrong(said):
+    assert is_exact(said, ["O'Brien"])
+
+
+def test_phrases_of_the_document_may_begin_or_end_a_reply_once():
+    assert is_exact("By jove, York.", ["York"], phrases=["By jove"])
+    assert is_exact("York, by jove.", ["York"], phrases=["By jove"])
+    assert not is_exact("By jove York.", ["York"], phrases=["By jove"])
+    assert not is_exact("York, by jove.", ["York"])
+    assert quoted_phrases('He says "By jove," a lot, and "Tut".') == ("By jove", "Tut")

@@ -12,6 +12,7 @@ from hypernet.errors import DocumentError, InvalidRequest
 from training.evaluation.bench import Bench
 from training.evaluation.cases import Case, Probe
 from training.evaluation.record import Record
+from training.evaluation.scoring import quoted_phrases
 from training.world.questions import DECLINE
 
 PLAIN_KINDS = frozenset({"general"})
@@ -25,7 +26,8 @@ _Kind = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[^\x0
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # Every field is required, so a misspelt one is missed; others may carry what their owner wants to keep there.
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class _Question(_Strict):
@@ -35,7 +37,7 @@ class _Question(_Strict):
 
 
 class _File(_Strict):
-    id: _Filled
+    id: _Filled | int
     document: _Filled
     questions: Annotated[list[_Question], Field(min_length=1)]
 
@@ -78,13 +80,14 @@ def read_documents(folder: Path) -> list[Case]:
     if not paths:
         raise InvalidRequest(f"Expected JSON files in {folder}, one a document, found none.", param=_NAME)
     cases: list[Case] = []
-    owners: dict[str, Path] = {}
+    owners: dict[str | int, Path] = {}
     for path in paths:
         file = _read(path)
         if file.id in owners:
             raise InvalidRequest(f"{path}: id {file.id!r} is that of {owners[file.id].name} too.", param=_NAME)
         owners[file.id] = path
-        probes = tuple(_probe(question) for question in file.questions)
+        phrases = quoted_phrases(file.document)
+        probes = tuple(_probe(question, phrases) for question in file.questions)
         cases.append(Case(document=file.document, probes=probes, person=len(cases), name=str(path)))
     return cases
 
@@ -125,7 +128,7 @@ def _field(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
-def _probe(question: _Question) -> Probe:
+def _probe(question: _Question, phrases: tuple[str, ...]) -> Probe:
     plain = question.kind in PLAIN_KINDS
     return Probe(
         text=question.question,
@@ -133,4 +136,5 @@ def _probe(question: _Question) -> Probe:
         measures=("exact", f"exact/{question.kind}"),
         plain=plain,
         of_document=not plain,
+        phrases=phrases,
     )
