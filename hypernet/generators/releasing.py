@@ -1,6 +1,6 @@
 """Checkpoints of the architectures that nobody trains: the mean of a population, and fine-tuning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,33 @@ def write_mean_checkpoint(
     Raises:
         EmptyDocument: there are no documents, or one is blank.
     """
-    updates: dict[str, Tensor] = {}
-    for document in documents:
-        for name, pair in generator.write(*generator.read([document])).folded().modules.items():
-            update = pair.b.double() @ pair.a.double() / len(documents)
-            updates[name] = updates[name] + update if name in updates else update
-    if not updates:
+    if not documents:
         raise EmptyDocument("Expected documents to take the mean of, none came.")
+    total: dict[str, Tensor] = {}
+    for document in documents:
+        for name, update in weight_updates(generator, document).items():
+            total[name] = total[name] + update if name in total else update
+    mean = {name: update / len(documents) for name, update in total.items()}
+    return write_mean_of_updates(generator, mean, folder, people=len(documents), rank=rank)
+
+
+@torch.no_grad()
+def weight_updates(generator: Generator, document: Document | str) -> dict[str, Tensor]:
+    """What the adapter of ``document``, at the generator's own strength, adds to the weight of every target module:
+    float64, ``d_out d_in``.
+    """
+    (state,) = generator.read([document])
+    modules = generator.write(state).folded().modules
+    return {name: pair.b.double() @ pair.a.double() for name, pair in modules.items()}
+
+
+@torch.no_grad()
+def write_mean_of_updates(
+    generator: Generator, updates: Mapping[str, Tensor], folder: Path, *, people: int, rank: int | None = None
+) -> Manifest:
+    """A checkpoint whose every adapter is ``updates``, the mean of `weight_updates` over ``people`` documents; see
+    `write_mean_checkpoint` for ``rank``.
+    """
     config = generator.hypernetwork.config
     largest = max(min(widths) for widths in zip(config.d_in, config.d_out))
     mean = MeanHypernetwork(
@@ -51,7 +71,7 @@ def write_mean_checkpoint(
             d_out=config.d_out,
             bias_rank=min(rank or largest, largest),
             scaling=1.0,
-            people=len(documents),
+            people=people,
         )
     )
     for name, a, b in zip(config.modules, mean.mean_a, mean.mean_b, strict=True):
@@ -69,7 +89,7 @@ def write_mean_checkpoint(
         chunk_tokens=generator.chunk_tokens,
         trained_chunks=generator.trained_chunks,
         strength=1.0,
-        training={"mean_of": generator.signature.architecture, "digest": generator.digest, "people": len(documents)},
+        training={"mean_of": generator.signature.architecture, "digest": generator.digest, "people": people},
     )
 
 
