@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -164,7 +165,9 @@ class ProfileBatches(IterableDataset[CaseBatch]):
             chosen = random.randrange(self._distinct)
             random = Random(f"profiles {self._seed} {step} {random.random()}")
             person_random = Random(f"distinct {self._seed} {chosen}")
-            person = make_person(person_random, fact_count=self._curriculum.last_facts, reserved=False)
+            whole = make_person(person_random, fact_count=self._curriculum.last_facts, reserved=False)
+            # As many facts as the curriculum has come to: always the same ones of this person, in the same words.
+            person = replace(whole, facts=dict(islice(whole.facts.items(), self._curriculum.draw(step, random))))
             text = write_document(person, person_random)
         else:
             person = make_person(random, fact_count=self._curriculum.draw(step, random), reserved=False)
