@@ -104,7 +104,8 @@ def test_every_kind_of_document_is_drawn(encoder):
 def test_distinct_people_are_drawn_again_and_again(encoder):
     shares = {"conversation": 0.0, "personas": 0.0, "negatives": 0.0, "many_chunks": 0.0}
     limited, fresh = batches(encoder, distinct=3, **shares), batches(encoder, **shares)
-    assert len({text for step in range(5) for text in limited.batch(step).chunks.texts}) == 3
+    texts = {text for step in range(5) for text in limited.batch(step).chunks.texts}
+    assert 3 <= len(texts) <= 9  # each with two, three or four facts
     assert len({text for step in range(5) for text in fresh.batch(step).chunks.texts}) == 40
 
 
