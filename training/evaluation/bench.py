@@ -157,7 +157,7 @@ class Bench:
                     case = cases[asked[place]]
                     for probe, reply in zip(case.probes, replies, strict=True):
                         for name, hit in probe.scores(reply):
-                            record.hit(name, arm, hit, cluster=case.person)
+                            record.hit(name, arm, hit, cluster=case.person if probe.cluster is None else probe.cluster)
                     self.progress(f"{label} {arm}".strip(), done, len(blocks))
 
     def _block(self, case: Case, adapter: Adapter | None, record: Record, *, room: int, arm: Arm) -> Block:

@@ -21,6 +21,8 @@ class Probe:
         phrases: what the document has in quotes; a reply may begin or end with one of them.
         manner: how the reply is to be spoken; no manner is looked for if there are no ``manner_measures``.
         manner_measures: names of the measures that the manner counts towards.
+        cluster: replies that are not independent of each other have the same number; the person's by default. A
+            question that many are asked is a cluster of its own.
     """
 
     text: str
@@ -31,6 +33,7 @@ class Probe:
     phrases: tuple[str, ...] = ()
     manner: Manner = PLAIN
     manner_measures: tuple[str, ...] = ()
+    cluster: int | None = None
 
     def scores(self, reply: str) -> list[tuple[str, bool]]:
         """Measures with whether ``reply`` is a hit."""

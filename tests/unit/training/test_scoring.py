@@ -10,7 +10,7 @@ from training.evaluation.cases import Case, Probe, stranger_to
 from training.evaluation.intervals import ratio_of, share_of
 from training.evaluation.record import Record
 from training.evaluation.scoring import contains, is_exact, quoted_phrases
-from training.evaluation.suites.profiles import profile_cases, stated_probe
+from training.evaluation.suites.profiles import general_probe, profile_cases, stated_probe
 from training.world.manners import MANNERS, PLAIN
 from training.world.questions import DECLINE, Question
 
@@ -271,3 +271,9 @@ def test_phrases_of_the_document_may_begin_or_end_a_reply_once():
     assert not is_exact("By jove York.", ["York"], phrases=["By jove"])
     assert not is_exact("York, by jove.", ["York"])
     assert quoted_phrases('He says "By jove," a lot, and "Tut".') == ("By jove", "Tut")
+
+
+def test_general_questions_are_clusters_of_their_own():
+    random = Random(0)
+    probes = [general_probe(random) for _ in range(300)]
+    assert len({probe.cluster for probe in probes}) == len({probe.text for probe in probes}) < 60

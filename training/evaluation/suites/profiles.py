@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from random import Random
+from zlib import crc32
 
 from training.evaluation.bench import Bench
 from training.evaluation.cases import Case, Probe
@@ -76,9 +77,12 @@ def absent_probe(question: Question) -> Probe:
 
 
 def general_probe(random: Random) -> Probe:
-    """A general question that no hypernetwork's training used; to be answered plainly."""
+    """A general question that no hypernetwork's training used; to be answered plainly. There are few of them, and whom
+    it is put to matters less than which one it is.
+    """
     question = ask_general(random, reserved=True)
     return Probe(
+        cluster=crc32(question.text.encode()),
         text=question.text,
         answers=(question.answer,),
         measures=("exact", "exact/general"),
