@@ -14,7 +14,7 @@ from hypernet.hypernetworks.checkpoint import MANIFEST_FILE, read_manifest
 from hypernet.models import AdaptedModel
 from training.hypernetwork_training import exact_conversations
 from training.objectives import retention_loss
-from training.packing import PackedRows
+from training.packing import packed_logits
 from training.pretraining_data import question_turns
 from training.profiles_data import Case, CaseBatch, make_batch
 from training.template_encoder import Encoder, encoder_for
@@ -81,7 +81,7 @@ def try_strengths(generator: Generator, *, people: int = 96, facts: int = 10, se
     batches = _people(encoder, people=people, facts=facts, seed=seed)
     model = AdaptedModel(generator.base, generator.target_modules)
     try:
-        bare = [_logits(model, batch.rows, None, 1.0) for batch in batches]
+        bare = [packed_logits(model, batch.rows, None, scaling=1.0) for batch in batches]
         return [_try(generator, model, batches, bare, strength) for strength in STRENGTHS]
     finally:
         model.uninstall()
@@ -122,7 +122,7 @@ def _try(
     network = generator.hypernetwork
     for batch, bare_logits in zip(batches, bare, strict=True):
         lora = network.join(network(network.features(generator.base, batch.chunks)), batch.counts)
-        logits = _logits(model, batch.rows, lora, network.config.scaling * strength)
+        logits = packed_logits(model, batch.rows, lora, scaling=network.config.scaling * strength)
         for exact, kept, kinds in zip(
             exact_conversations(logits, batch.rows, batch.rows.labels),
             exact_conversations(logits, batch.rows, batch.held),
@@ -138,13 +138,6 @@ def _try(
         general=sum(general) / len(general),
         divergence=sum(divergences) / len(divergences),
     )
-
-
-def _logits(
-    model: AdaptedModel, rows: PackedRows, lora: dict[str, tuple[torch.Tensor, torch.Tensor]] | None, scaling: float
-) -> torch.Tensor:
-    everything = torch.ones_like(rows.ids, dtype=torch.bool)  # causal and padded on the right: nothing to hide
-    return model.forward(rows.ids, everything, lora, scaling, position_ids=rows.positions)
 
 
 def set_strength(folder: Path, tried: Sequence[Tried]) -> Tried:

@@ -14,7 +14,7 @@ from hypernet.hypernetworks import FinetuneConfig, FinetuneHypernetwork
 from hypernet.hypernetworks.hypernetwork import Chunks
 from hypernet.models import AdaptedModel, BaseModel
 from training.objectives import supervised_loss
-from training.packing import PackedRows
+from training.packing import PackedRows, packed_logits
 from training.profiles_data import CaseBatch
 
 
@@ -88,8 +88,7 @@ class FinetuneChoice(lightning.LightningModule):
         with torch.no_grad():
             lora = learner.join(learner(features), [1])
             adapted: AdaptedModel = self._held["adapted"]
-            everything = torch.ones_like(rows.ids, dtype=torch.bool)  # causal and padded on the right: nothing to hide
-            logits = adapted.forward(rows.ids, everything, lora, self.scaling, position_ids=rows.positions)
+            logits = packed_logits(adapted, rows, lora, scaling=self.scaling)
             return supervised_loss(logits, rows.labels).double()
 
     def _config(self, *, steps: int, rate: float) -> FinetuneConfig:

@@ -27,7 +27,7 @@ from training.objectives import (
     top_k,
 )
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
-from training.packing import IGNORED, PackedRows
+from training.packing import IGNORED, PackedRows, packed_logits
 from training.profiles_data import CaseBatch
 
 
@@ -158,9 +158,7 @@ class HypernetworkTraining(lightning.LightningModule):
     def logits(self, rows: PackedRows, lora: Mapping[str, LoraTensors] | None) -> Tensor:
         """Logits of the packed conversations under the adapters of their documents."""
         adapted: AdaptedModel = self._held["adapted"]
-        everything = torch.ones_like(rows.ids, dtype=torch.bool)  # causal and padded on the right: nothing to hide
-        scaling = self.hypernetwork.config.scaling
-        return adapted.forward(rows.ids, everything, lora, scaling, position_ids=rows.positions)
+        return packed_logits(adapted, rows, lora, scaling=self.hypernetwork.config.scaling)
 
     def training_step(self, batch: CaseBatch, batch_index: int) -> dict[str, Any]:
         """Loss on the replies under the adapters, the retention term, and the size of what was written."""

@@ -1,11 +1,13 @@
 """Several short conversations in one sequence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from hypernet.models import AdaptedModel
+from hypernet.models.functional import LoraTensors
 from training.chat_format import Row
 
 IGNORED = -100
@@ -57,3 +59,18 @@ def pack(documents: Sequence[Sequence[Row]], pad_id: int) -> PackedRows:
                 labels[document, at + first : at + last] = ids[document, at + first : at + last]
             at = end
     return PackedRows(ids=ids, positions=positions, labels=labels, conversations=conversations)
+
+
+def packed_logits(
+    model: AdaptedModel, rows: PackedRows, lora: Mapping[str, LoraTensors] | None, *, scaling: float
+) -> Tensor:
+    """Logits of the packed conversations under the adapters of their documents; ``documents tokens vocab``.
+
+    Args:
+        model: the base model, opened for LoRA tensors.
+        rows: the conversations.
+        lora: A and B of every target module, one pair a document; the base model alone where there is none.
+        scaling: number that multiplies ``B A x``.
+    """
+    everything = torch.ones_like(rows.ids, dtype=torch.bool)  # causal and padded on the right: nothing to hide
+    return model.forward(rows.ids, everything, lora, scaling, position_ids=rows.positions)

@@ -40,17 +40,18 @@ def read_conversations(data_dir: Path, *, held_out: bool) -> list[list[Turn]]:
     sides: dict[bool, list[tuple[tuple[str, str], str]]] = {False: [], True: []}
     for personas, dialogue in records:
         sides[any(is_held_out(persona) for persona in personas)].append((personas, dialogue))
-    trained = {_lines(persona) for personas, _ in sides[False] for persona in personas}
+    trained = {persona_lines(persona) for personas, _ in sides[False] for persona in personas}
     conversations = [
         _conversation(persona, dialogue, told_by=speaker)
         for personas, dialogue in sides[held_out]
         for speaker, persona in zip(_SPEAKERS, personas, strict=True)
-        if not held_out or _lines(persona) not in trained
+        if not held_out or persona_lines(persona) not in trained
     ]
     return [turns for turns in conversations if len(turns) > 2]
 
 
-def _lines(persona: str) -> frozenset[str]:
+def persona_lines(persona: str) -> frozenset[str]:
+    """The lines of ``persona`` in any order and case: what makes two of them the same one."""
     return frozenset(line.strip().lower() for line in persona.splitlines() if line.strip())
 
 

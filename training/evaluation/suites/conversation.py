@@ -16,7 +16,7 @@ from training.evaluation.respondent import Block, Respondent
 from training.evaluation.stop_words import STOP_WORDS
 from training.evaluation.suites.profiles import SEED
 from training.evaluation.transcripts import Telling, fit, messages_of, reply_losses, transcript
-from training.public_data.persona_chat import SOURCE, read_conversations
+from training.public_data.persona_chat import SOURCE, persona_lines, read_conversations
 
 CANDIDATES = 20
 """Replies that the true one is ranked among, itself included."""
@@ -79,13 +79,13 @@ def held_out_talks(data_dir: Path, count: int) -> list[Talk]:
         if any(turn.role == "assistant" for turn in turns)
     ]
     Random(f"conversation {SEED}").shuffle(told)
-    known = dict.fromkeys(frozenset(_lines(turns[0].content)) for turns in told)
+    known = dict.fromkeys(persona_lines(turns[0].content) for turns in told)
     speakers = {persona: number for number, persona in enumerate(known)}
     return [
         Talk(
             persona=turns[0].content,
             turns=tuple(turns[1:]),
-            speaker=speakers[frozenset(_lines(turns[0].content))],
+            speaker=speakers[persona_lines(turns[0].content)],
         )
         for turns in told[:count]
     ]
@@ -93,12 +93,8 @@ def held_out_talks(data_dir: Path, count: int) -> list[Talk]:
 
 def shared_with_training(data_dir: Path, talks: Sequence[Talk]) -> int:
     """How many of ``talks`` have a persona with a line that stands, in any case, in a persona of training."""
-    known = {line for turns in read_conversations(data_dir, held_out=False) for line in _lines(turns[0].content)}
-    return sum(not known.isdisjoint(_lines(talk.persona)) for talk in talks)
-
-
-def _lines(persona: str) -> set[str]:
-    return {line.strip().lower() for line in persona.splitlines() if line.strip()}
+    known = {line for turns in read_conversations(data_dir, held_out=False) for line in persona_lines(turns[0].content)}
+    return sum(not known.isdisjoint(persona_lines(talk.persona)) for talk in talks)
 
 
 def _others(talks: Sequence[Talk], adapters: Sequence[Adapter]) -> list[Adapter | None]:
