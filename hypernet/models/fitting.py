@@ -95,41 +95,63 @@ def fit(
 
 @torch.no_grad()
 def distil(
-    base: BaseModel, document: str, queries: Sequence[str], *, max_reply_tokens: int = 32, top_k: int = 16
+    base: BaseModel,
+    document: str,
+    queries: Sequence[str],
+    *,
+    max_reply_tokens: int = 32,
+    top_k: int = 16,
+    batch_queries: int = 16,
 ) -> list[Example]:
     """For each query, what the base model answers with ``document`` in its prompt, to be learned without it.
 
     The answer is greedy, of at most ``max_reply_tokens`` with its end; the teacher is the ``top_k`` likeliest tokens at
-    each place of it. A query that leaves no room for an answer in the base model's context is left out.
+    each place of it. A query that leaves no room for an answer in the base model's context is left out. So many as
+    ``batch_queries`` are answered at once.
 
     Source: Snell et al., "Learning by distilling context", arXiv 2209.15189.
     """
-    examples = []
+    told = []
     for query in queries:
         asked = {"role": "user", "content": query}
         full = base.render_chat([{"role": "system", "content": document}, asked])
-        if len(full) + max_reply_tokens > base.max_context_tokens:
-            continue
-        ids = torch.tensor([full], device=base.device)
-        told: Any = base.module
-        said = told.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=max_reply_tokens,
-            do_sample=False,
-            eos_token_id=sorted(base.stop_token_ids),
-            pad_token_id=0,
-        )
-        logits = base.module(input_ids=said, use_cache=False).logits[0, len(full) - 1 : -1]
-        log_probs, likeliest = logits.float().log_softmax(-1).topk(min(top_k, logits.shape[-1]))
-        examples.append(
-            Example(
-                prompt_ids=tuple(base.render_chat([asked])),
-                reply_ids=tuple(said[0, len(full) :].tolist()),
-                teacher=Teacher(ids=likeliest, log_probs=log_probs),
-            )
-        )
+        if len(full) + max_reply_tokens <= base.max_context_tokens:
+            told.append((full, tuple(base.render_chat([asked]))))
+    examples: list[Example] = []
+    for start in range(0, len(told), batch_queries):
+        batch = told[start : start + batch_queries]
+        answers = _answers(base, [full for full, _ in batch], max_reply_tokens=max_reply_tokens, top_k=top_k)
+        examples += [
+            Example(prompt_ids=prompt, reply_ids=reply, teacher=teacher)
+            for (_, prompt), (reply, teacher) in zip(batch, answers, strict=True)
+        ]
     return examples
+
+
+def _answers(
+    base: BaseModel, prompts: Sequence[Sequence[int]], *, max_reply_tokens: int, top_k: int
+) -> Iterator[tuple[tuple[int, ...], Teacher]]:
+    """The greedy reply to each of ``prompts``, its end included, and the likeliest tokens at each place of it."""
+    # Padded on the left, so that all of them go on at the same place.
+    ids = pad_sequence([torch.tensor(prompt).flip(0) for prompt in prompts], batch_first=True).flip(1)
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    known = torch.arange(ids.shape[1]) >= ids.shape[1] - lengths[:, None]
+    model: Any = base.module
+    out = model.generate(
+        ids.to(base.device),
+        attention_mask=known.long().to(base.device),
+        max_new_tokens=max_reply_tokens,
+        do_sample=False,
+        eos_token_id=sorted(base.stop_token_ids),
+        pad_token_id=0,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    logits = torch.stack(out.logits, dim=1)
+    log_probs, likeliest = logits.float().log_softmax(-1).topk(min(top_k, logits.shape[-1]))
+    for row, said in enumerate(out.sequences[:, ids.shape[1] :].tolist()):
+        end = next((at + 1 for at, token in enumerate(said) if token in base.stop_token_ids), len(said))
+        yield tuple(said[:end]), Teacher(ids=likeliest[row, :end], log_probs=log_probs[row, :end])
 
 
 def recital(base: BaseModel, document: str, *, weight: float = 1.0) -> Example:

@@ -47,6 +47,16 @@ def test_distilled_answers_are_those_of_the_base_model_that_read_the_document(ba
     assert example.teacher.ids.shape == example.teacher.log_probs.shape == (len(example.reply_ids), 3)
 
 
+def test_queries_are_answered_together_as_they_are_one_by_one(base):
+    queries = ["Who?", "What is it that you keep, and why?", "No"]
+    together = distil(base, TEXT, queries, max_reply_tokens=6, top_k=3, batch_queries=2)
+    for example, query in zip(together, queries, strict=True):
+        (alone,) = distil(base, TEXT, [query], max_reply_tokens=6, top_k=3)
+        assert (example.prompt_ids, example.reply_ids) == (alone.prompt_ids, alone.reply_ids)
+        assert torch.equal(example.teacher.ids, alone.teacher.ids)
+        torch.testing.assert_close(example.teacher.log_probs, alone.teacher.log_probs)
+
+
 def test_query_without_room_for_an_answer_is_left_out(base):
     assert distil(base, "a" * 250, ["Who?"], max_reply_tokens=5) == []
 
