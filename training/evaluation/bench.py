@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from hypernet.adapters import Adapter
-from hypernet.generators import Generator
+from hypernet.generators import Generator, State
 from training.evaluation.cases import Case, stranger_to
 from training.evaluation.mean_adapter import mean_adapter
 from training.evaluation.measures import ARMS, Arm
@@ -21,6 +21,9 @@ Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 
 MEAN_PEOPLE = 100
+
+RANKS_OF_ANY_STATE = 1 << 16
+"""A `max_rank` under which no adapter is compressed."""
 
 REPLY_TOKENS = 24
 """Longest reply, in tokens, unless a right answer is longer."""
@@ -66,14 +69,17 @@ class Bench:
         except FileNotFoundError:
             return None
 
+    def read(self, documents: Sequence[str], *, what: str = "documents") -> list[State]:
+        """What the generator makes of each of ``documents``."""
+        states: list[State] = []
+        for start in range(0, len(documents), _READ_AT_ONCE):
+            states += self.generator.read(documents[start : start + _READ_AT_ONCE])
+            self.progress(what, len(states), len(documents))
+        return states
+
     def write(self, documents: Sequence[str], *, what: str = "adapters") -> list[Adapter]:
         """An adapter for each of ``documents``."""
-        adapters: list[Adapter] = []
-        for start in range(0, len(documents), _READ_AT_ONCE):
-            states = self.generator.read(documents[start : start + _READ_AT_ONCE])
-            adapters += [self.generator.write(state) for state in states]
-            self.progress(what, len(adapters), len(documents))
-        return adapters
+        return [self.generator.write(state) for state in self.read(documents, what=what)]
 
     @cached_property
     def strangers(self) -> tuple[list[str], list[Adapter]]:

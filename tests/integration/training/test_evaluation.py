@@ -347,6 +347,7 @@ EXPECTED = {
     "personality": {"accuracy", "accuracy/reversed"},
 }
 ONE_ARM = {
+    "needle": {"size_bytes/1x", "size_bytes/8x", "exact/compressed/8x", "exact/uncompressed/8x"},
     "long": {"exact/compressed", "exact/uncompressed", "identical/removed", "size_bytes/compressed"},
     "personality": {"floor/persona-blind", "gap/floor", "gap/other"},
 }

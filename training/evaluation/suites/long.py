@@ -5,7 +5,7 @@ from random import Random
 
 from hypernet.documents import Document
 from hypernet.generators import State
-from training.evaluation.bench import Bench
+from training.evaluation.bench import RANKS_OF_ANY_STATE, Bench
 from training.evaluation.cases import Case, Probe
 from training.evaluation.record import Record
 from training.evaluation.suites.profiles import SEED
@@ -15,7 +15,6 @@ from training.world.questions import DECLINE, Question, ask_fact
 
 _FACTS = 9
 _PARTS = (2, 3, 4)
-_RANKS_OF_ANY_STATE = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ def long(bench: Bench, count: int) -> Record:
         [write(state) for state in together],
         label="together",
     )
-    for name, most in (("compressed", None), ("uncompressed", _RANKS_OF_ANY_STATE)):
+    for name, most in (("compressed", None), ("uncompressed", RANKS_OF_ANY_STATE)):
         bench.ask(
             record,
             [
@@ -154,7 +153,7 @@ def record_identity_and_sizes(
         same = write(less).canonical_bytes() == write(without).canonical_bytes()
         record.hit("identical/removed", "adapter", same, cluster=index)
         documents = len(whole.documents)
-        for name, most in (("compressed", None), ("uncompressed", _RANKS_OF_ANY_STATE)):
+        for name, most in (("compressed", None), ("uncompressed", RANKS_OF_ANY_STATE)):
             size = write(whole, max_rank=most).size_bytes
             record.amount(f"size_bytes/{name}", "adapter", size, cluster=index)
             record.amount(f"size_bytes/{name}/{documents}", "adapter", size, cluster=index)

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 from random import Random
 from typing import Any
 
-from training.evaluation.bench import Bench
+from training.evaluation.bench import RANKS_OF_ANY_STATE, Bench
 from training.evaluation.cases import Case, Probe
 from training.evaluation.record import Record
 from training.evaluation.scoring import contains
@@ -50,9 +51,21 @@ def needle(bench: Bench, count: int) -> Record:
             )
             continue
         cases = needle_cases(bench, count, name=name, tokens=tokens, sentences=sentences)
-        adapters = bench.write([case.document for case in cases], what=f"{name} adapters")
+        states = bench.read([case.document for case in cases], what=f"{name} documents")
+        adapters = [bench.generator.write(state) for state in states]
         bench.ask(record, cases, adapters, label=name)
+        for person, adapter in enumerate(adapters):
+            record.amount(f"size_bytes/{name}", "adapter", adapter.size_bytes, cluster=person)
+        whole = [bench.generator.write(state, max_rank=RANKS_OF_ANY_STATE) for state in states]
+        if any(of_all.rank > adapter.rank for of_all, adapter in zip(whole, adapters, strict=True)):
+            for kind, written in (("compressed", adapters), ("uncompressed", whole)):
+                again = [_measured_as(case, f"exact/{kind}/{name}") for case in cases]
+                bench.ask(record, again, written, arms=("adapter",), label=f"{name} {kind}")
     return record
+
+
+def _measured_as(case: Case, name: str) -> Case:
+    return replace(case, probes=tuple(replace(probe, measures=(name,)) for probe in case.probes))
 
 
 def needle_cases(bench: Bench, count: int, *, name: str, tokens: int, sentences: list[str]) -> list[Case]:
