@@ -3,7 +3,8 @@
     python -m benchmarks.ablations [--only NAME ...] [--seeds 0 1] [--steps 500]
 
 Each run is `python -m training fit --config configs/training/ablation.yaml` with the overrides shown. Prints a table
-and, last, one JSON line. A run whose result is already in `runs/ablations/` is not repeated.
+and, last, one JSON line. A run whose result is already in `runs/ablations/`, from the same configuration, base
+model and code, is not repeated.
 """
 
 import argparse
@@ -12,10 +13,13 @@ import os
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 
 CONFIG = Path("configs/training/ablation.yaml")
 RESULTS = Path("runs/ablations")
+BASE = Path("checkpoints/tiny/base")
+CODE = ("hypernet/hypernetworks/*.py", "hypernet/models/*.py", "training/*.py", "training/world/**/*.*")
 
 _MODEL, _ARCHITECTURE, _DATA = "--model.init_args.", "--model.init_args.architecture.init_args.", "--data.init_args."
 
@@ -57,7 +61,7 @@ _SHOWN = (
 def run(name: str, *, seed: int, steps: int) -> dict[str, float]:
     """The last validation of the run of one variant; taken from disk if it is there."""
     slug = "".join(c if c.isalnum() else "-" for c in name).strip("-")
-    path = RESULTS / f"{slug}.seed{seed}.steps{steps}.json"
+    path = RESULTS / f"{slug}.seed{seed}.steps{steps}.{_same(name)}.json"
     if path.is_file():
         found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
         return found
@@ -80,6 +84,15 @@ def run(name: str, *, seed: int, steps: int) -> dict[str, float]:
     result = _last_validation(log / "version_0" / "metrics.csv") | {"seconds": time.monotonic() - started}
     path.write_text(json.dumps(result), encoding="utf-8")
     return result
+
+
+def _same(name: str) -> str:
+    """A digest of what decides the result beside seed and steps: the choice, the configuration, base model and code."""
+    sources = [CONFIG, *sorted(BASE.iterdir()), *sorted(path for pattern in CODE for path in Path().glob(pattern))]
+    digest = sha256(json.dumps(VARIANTS[name]).encode())
+    for path in sources:
+        digest.update(sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
 
 
 def _last_validation(path: Path) -> dict[str, float]:
