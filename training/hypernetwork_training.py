@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hypernet.hypernetworks import save_checkpoint
-from hypernet.hypernetworks.hypernetwork import Pairs
+from hypernet.hypernetworks.hypernetwork import Chunks, Pairs
 from hypernet.models import AdaptedModel, BaseModel
 from hypernet.models.functional import LoraTensors
 from training.architectures import Architecture, Perceiver
@@ -29,6 +29,10 @@ from training.objectives import (
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
 from training.packing import IGNORED, PackedRows, packed_logits
 from training.profiles_data import CaseBatch
+
+_LENGTH_GROUPS = 3
+_LEAST_GROUP = 8
+"""Chunks are worked on in so many groups of like lengths, of at least so many chunks."""
 
 
 def exact_conversations(logits: Tensor, rows: PackedRows, labels: Tensor) -> list[list[bool]]:
@@ -152,8 +156,26 @@ class HypernetworkTraining(lightning.LightningModule):
 
     def generate(self, batch: CaseBatch) -> tuple[Pairs, Pairs]:
         """What the chunks of the batch's documents write, and the adapters of the documents."""
-        pairs = self.hypernetwork(self.hypernetwork.features(self.base_model, batch.chunks))
+        pairs = self._pairs(batch.chunks)
         return pairs, self.hypernetwork.join(pairs, batch.counts)
+
+    def _pairs(self, chunks: Chunks) -> Pairs:
+        """What the chunks write; worked out in groups of like lengths, which halves the padding."""
+        lengths = chunks.mask.sum(1)
+        order = lengths.argsort(stable=True)
+        groups = order.tensor_split(max(1, min(_LENGTH_GROUPS, len(order) // _LEAST_GROUP)))
+        written = [self._pairs_of(chunks, group, length=int(lengths[group[-1]])) for group in groups]
+        back = order.argsort()
+        return {
+            name: (torch.cat([of[name][0] for of in written])[back], torch.cat([of[name][1] for of in written])[back])
+            for name in written[0]
+        }
+
+    def _pairs_of(self, chunks: Chunks, group: Tensor, *, length: int) -> Pairs:
+        texts = tuple(chunks.texts[index] for index in group.tolist())
+        some = Chunks(texts=texts, ids=chunks.ids[group, :length], mask=chunks.mask[group, :length])
+        written: Pairs = self.hypernetwork(self.hypernetwork.features(self.base_model, some))
+        return written
 
     def logits(self, rows: PackedRows, lora: Mapping[str, LoraTensors] | None) -> Tensor:
         """Logits of the packed conversations under the adapters of their documents."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from hypernet.hypernetworks.hypernetwork import Chunks
-from training.chat_format import ChatEncoder, Turn
+from training.chat_format import ChatEncoder, Row, Turn
 from training.curriculum import Curriculum
 from training.document_chunks import among, split_at_random
 from training.packing import IGNORED, PackedRows, pack, pad_rows
@@ -33,6 +33,7 @@ _STORY_WORDS = 35
 _FILLER_WORDS = 130
 _CONVERSATION_WEIGHT = 0.2
 _PERSONA_QUESTIONS = 4
+_RETENTION_DOCUMENTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,8 @@ class CaseBatch(NamedTuple):
             tokens are those of ``rows``, in the same order.
         held: int64, ``documents tokens``: labels of the tokens of ``rows`` where the bare model's distribution must be
             kept, ``IGNORED`` elsewhere.
-        retention: the unrelated talk alone; its labels are those of ``held``, in the same order.
+        retention: the unrelated talk alone, that of several documents in a row, as no adapter acts on it; its labels
+            are those of ``held``, in the same order.
         weights: float32, ``documents``: of a reply token in the loss.
         kinds: for every document, what each of its conversations in ``rows`` measures.
         preferences: conversations in pairs, one with its last reply in character, then one with it out of character;
@@ -265,11 +267,18 @@ def make_batch(encoder: Encoder, cases: Sequence[Case]) -> CaseBatch:
         rows=rows._replace(labels=rows.labels.masked_fill(aside, IGNORED)),
         teacher_rows=pack([encoder.rows([talk]) for talk in teacher], encoder.pad_id),
         held=rows.labels.masked_fill(~aside, IGNORED),
-        retention=pack(unrelated, encoder.pad_id),
+        retention=pack(_joined(unrelated), encoder.pad_id),
         weights=torch.tensor([case.weight for case in cases]),
         kinds=[case.kinds for case in cases],
         preferences=_preferences(encoder, cases),
     )
+
+
+def _joined(rows: list[list[Row]]) -> list[list[Row]]:
+    """Rows of some documents next to each other, as those of one: next to no padding that way."""
+    return [
+        list(chain(*rows[start : start + _RETENTION_DOCUMENTS])) for start in range(0, len(rows), _RETENTION_DOCUMENTS)
+    ]
 
 
 def _preferences(encoder: Encoder, cases: Sequence[Case]) -> PackedRows | None:

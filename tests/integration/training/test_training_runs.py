@@ -13,6 +13,7 @@ import hypernet
 from hypernet.errors import CheckpointMismatch
 from training.architectures import Perceiver
 from training.callbacks import CollapseGuard, Progress
+from training.chat_format import Turn
 from training.cli import Trainer, main
 from training.curriculum import Curriculum
 from training.durable_checkpoints import DurableCheckpointIO
@@ -20,10 +21,11 @@ from training.hypernetwork_training import HypernetworkTraining
 from training.origin import KEY, origin
 from training.pretraining import BaseModelPretraining
 from training.pretraining_data import PretrainingData
-from training.profiles_data import ProfileData
+from training.profiles_data import Case, ProfileData, make_batch
 from training.rows import write_rows
 from training.rows_data import RowsData
 
+TALK = [Turn(role="user", content="Who are you?"), Turn(role="assistant", content="Nobody.")]
 SHORT = Curriculum(first_facts=2, last_facts=3, steps_per_fact=1)
 
 pytestmark = [
@@ -152,6 +154,27 @@ def test_exported_base_model_is_loaded_by_transformers_alone(base):
     assert model(ids).logits.shape == (1, ids.shape[1], 400)
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert json.loads((base / "training.json").read_text())["steps"] == 4
+
+
+def test_what_a_chunk_writes_does_not_depend_on_those_beside_it(base):
+    model, data = hypernetwork_training(base), profiles(base)
+    data.setup("fit")
+    texts = [f"My name is person {number}. " + "I live here. " * (7 * number % 11) for number in range(20)]
+    with torch.no_grad():
+        for parameter in model.hypernetwork.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(0))
+
+    def written(some):
+        cases = [Case(chunks=[text], talks=[TALK], unrelated=[TALK]) for text in some]
+        return model.generate(make_batch(data.encoder, cases))[0]
+
+    together = written(texts)
+    for index, text in enumerate(texts):
+        for name, (a, b) in written([text]).items():
+            torch.testing.assert_close(together[name][0][index], a[0])
+            torch.testing.assert_close(together[name][1][index], b[0])
+    # Otherwise one could stand in another's place unnoticed.
+    assert (together[name][1][0] - together[name][1][1]).abs().max() > 0.01
 
 
 def test_hypernetwork_trained_for_every_objective_is_loaded_by_name_and_changes_the_model(
