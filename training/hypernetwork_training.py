@@ -42,15 +42,14 @@ def exact_conversations(logits: Tensor, rows: PackedRows, labels: Tensor) -> lis
     See ``pretraining.exact_replies`` for why the arg-max given the true tokens decides it.
 
     Args:
-        logits: ``documents tokens vocab``.
+        logits: ``documents places vocab``.
         rows: the conversations.
-        labels: ``documents tokens``, ``IGNORED`` where nothing is asked for.
+        labels: ``documents places``, ``IGNORED`` where nothing is asked for.
     """
-    labels = labels[:, 1:]
-    wrong = (logits[:, :-1].argmax(-1) != labels) & (labels != IGNORED)
+    wrong = (logits.argmax(-1) != labels) & (labels != IGNORED)
     return [
         [not bool(missed[of == number].any()) for number in range(int(of.max()) + 1)]
-        for missed, of in zip(wrong, rows.conversations[:, 1:], strict=True)
+        for missed, of in zip(wrong, rows.conversations, strict=True)
     ]
 
 
@@ -212,7 +211,7 @@ class HypernetworkTraining(lightning.LightningModule):
             loss = loss + self.distillation_weight * distillation
         if self.other_person_weight and len(batch.counts) > 1:
             other = self.logits(batch.rows, _of_neighbours(lora))
-            tokens = (labels[:, 1:] != IGNORED).sum(1)
+            tokens = (labels != IGNORED).sum(1)
             own, theirs = (reply_log_probabilities(each, batch.rows).sum(1)[tokens > 0] for each in (logits, other))
             tokens = tokens[tokens > 0]
             contrast = other_person_loss(own / tokens, theirs / tokens, margin=self.other_person_margin)

@@ -31,12 +31,12 @@ def supervised_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = Non
     could.
 
     Args:
-        logits: ``rows tokens vocab``.
-        labels: ``rows tokens``, ``IGNORED`` where nothing is scored.
+        logits: ``rows places vocab``.
+        labels: ``rows places``, ``IGNORED`` where nothing is scored.
         weights: ``rows``: of each row's tokens in the mean; all alike when not given.
     """
-    scored = labels[:, 1:] != IGNORED
-    losses = functional.cross_entropy(logits[:, :-1][scored].float(), labels[:, 1:][scored], reduction="none")
+    scored = labels != IGNORED
+    losses = functional.cross_entropy(logits[scored].float(), labels[scored], reduction="none")
     return _mean(losses, scored, weights)
 
 
@@ -44,12 +44,12 @@ def top_k(logits: Tensor, labels: Tensor, *, k: int) -> TopK:
     """What the distribution behind ``logits`` holds likeliest at each labelled token, in the order of the rows.
 
     Args:
-        logits: of a teacher; ``rows tokens vocab``.
-        labels: ``rows tokens``, ``IGNORED`` where nothing is scored.
+        logits: of a teacher; ``rows places vocab``.
+        labels: ``rows places``, ``IGNORED`` where nothing is scored.
         k: how many tokens to keep; the whole vocabulary if it has fewer.
     """
-    scored = labels[:, 1:] != IGNORED
-    log_probabilities = functional.log_softmax(logits[:, :-1][scored].float(), dim=-1)
+    scored = labels != IGNORED
+    log_probabilities = functional.log_softmax(logits[scored].float(), dim=-1)
     best = log_probabilities.topk(min(k, logits.shape[-1]), dim=-1)
     return TopK(ids=best.indices, log_probabilities=best.values)
 
@@ -71,13 +71,13 @@ def distillation_loss(logits: Tensor, labels: Tensor, teacher: TopK, weights: Te
     rest is dropped there).
 
     Args:
-        logits: of the student; ``rows tokens vocab``.
-        labels: ``rows tokens``, ``IGNORED`` where nothing is scored.
+        logits: of the student; ``rows places vocab``.
+        labels: ``rows places``, ``IGNORED`` where nothing is scored.
         teacher: for the labelled tokens of ``labels`` in the order of the rows; carries no gradient.
         weights: ``rows``: of each row's tokens in the mean; all alike when not given.
     """
-    scored = labels[:, 1:] != IGNORED
-    student = functional.log_softmax(logits[:, :-1][scored].float(), dim=-1)
+    scored = labels != IGNORED
+    student = functional.log_softmax(logits[scored].float(), dim=-1)
     kept = teacher.log_probabilities.float()
     losses = (kept.exp() * (kept - student.gather(-1, teacher.ids))).sum(-1)
     if teacher.ids.shape[-1] < student.shape[-1]:
@@ -92,15 +92,15 @@ def retention_loss(logits: Tensor, bare_logits: Tensor, labels: Tensor, bare_lab
     """Mean divergence KL(bare || adapted) where ``labels`` says, in nats a token: the adapter must not be felt there.
 
     Args:
-        logits: with the adapter; ``rows tokens vocab``.
+        logits: with the adapter; ``rows places vocab``.
         bare_logits: of the same model without it; carries no gradient.
-        labels: ``rows tokens``, ``IGNORED`` where nothing is held.
+        labels: ``rows places``, ``IGNORED`` where nothing is held.
         bare_labels: the same tokens, in the same order, where ``bare_logits`` has them; ``labels`` when not given.
     """
-    held = labels[:, 1:] != IGNORED
-    bare_held = held if bare_labels is None else bare_labels[:, 1:] != IGNORED
-    adapted = functional.log_softmax(logits[:, :-1][held].float(), dim=-1)
-    bare = functional.log_softmax(bare_logits[:, :-1][bare_held].float(), dim=-1)
+    held = labels != IGNORED
+    bare_held = held if bare_labels is None else bare_labels != IGNORED
+    adapted = functional.log_softmax(logits[held].float(), dim=-1)
+    bare = functional.log_softmax(bare_logits[bare_held].float(), dim=-1)
     return functional.kl_div(adapted, bare, log_target=True, reduction="batchmean")
 
 
@@ -108,15 +108,15 @@ def reply_log_probabilities(logits: Tensor, rows: PackedRows) -> Float[Tensor, "
     """Log-probability of all labelled tokens of each conversation, in nats; 0 where a document has no such one.
 
     Args:
-        logits: ``documents tokens vocab``.
+        logits: ``documents places vocab``.
         rows: the conversations.
     """
-    labels = rows.labels[:, 1:]
+    labels = rows.labels
     scored = labels != IGNORED
     each = logits.new_zeros(labels.shape, dtype=torch.float32)
-    each[scored] = -functional.cross_entropy(logits[:, :-1][scored].float(), labels[scored], reduction="none")
+    each[scored] = -functional.cross_entropy(logits[scored].float(), labels[scored], reduction="none")
     found = each.new_zeros(labels.shape[0], int(rows.conversations.max()) + 1)
-    return found.scatter_add(1, rows.conversations[:, 1:], each)
+    return found.scatter_add(1, rows.conversations, each)
 
 
 def preference_loss(

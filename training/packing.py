@@ -11,7 +11,7 @@ from hypernet.models.functional import LoraTensors
 from training.chat_format import Row
 
 IGNORED = -100
-"""Label of a token that is not scored; what ``cross_entropy`` skips."""
+"""Label of a place where nothing is scored; what ``cross_entropy`` skips."""
 
 
 class PackedRows(NamedTuple):
@@ -20,15 +20,20 @@ class PackedRows(NamedTuple):
     Positions start again with every conversation, which is what transformers takes as the border between packed
     sequences. Padding them one by one instead would nearly double the tokens.
 
+    Only replies are scored, a quarter of the tokens or less: logits are wanted at their places alone. A place is the
+    token before one that is scored.
+
     Attributes:
         ids: int64, ``documents tokens``; padded on the right.
         positions: int64, ``documents tokens``.
-        labels: int64, ``documents tokens``: the reply tokens in place, ``IGNORED`` elsewhere.
-        conversations: int64, ``documents tokens``: which conversation of its document a token is part of.
+        places: int64, ``documents places``: where in the sequence; zero where a document has fewer places than another.
+        labels: int64, ``documents places``: the token of a reply that follows; ``IGNORED`` where there is no place.
+        conversations: int64, ``documents places``: which conversation of its document a place is part of.
     """
 
     ids: Tensor
     positions: Tensor
+    places: Tensor
     labels: Tensor
     conversations: Tensor
 
@@ -45,26 +50,31 @@ def pad_rows(rows: Sequence[Row], pad_id: int) -> Tensor:
 def pack(documents: Sequence[Sequence[Row]], pad_id: int) -> PackedRows:
     """The conversations of every document, one after another in one sequence."""
     length = max(sum(len(row.ids) for row in rows) for rows in documents)
+    scored = max(sum(last - first for row in rows for first, last in row.replies) for rows in documents)
     ids = torch.full((len(documents), length), pad_id)
-    labels = torch.full_like(ids, IGNORED)
-    positions, conversations = torch.zeros_like(ids), torch.zeros_like(ids)
+    positions = torch.zeros_like(ids)
+    labels = torch.full((len(documents), max(1, scored)), IGNORED)
+    places, conversations = torch.zeros_like(labels), torch.zeros_like(labels)
     for document, rows in enumerate(documents):
         at = 0
+        filled = 0
         for number, row in enumerate(rows):
-            end = at + len(row.ids)
-            ids[document, at:end] = torch.tensor(row.ids)
+            ids[document, at : at + len(row.ids)] = torch.tensor(row.ids)
             positions[document, at:] = torch.arange(length - at)  # the padding after the last one goes on counting
-            conversations[document, at:] = number
             for first, last in row.replies:
-                labels[document, at + first : at + last] = ids[document, at + first : at + last]
-            at = end
-    return PackedRows(ids=ids, positions=positions, labels=labels, conversations=conversations)
+                there = slice(filled, filled + last - first)
+                places[document, there] = torch.arange(at + first - 1, at + last - 1)
+                labels[document, there] = ids[document, at + first : at + last]
+                conversations[document, there] = number
+                filled += last - first
+            at += len(row.ids)
+    return PackedRows(ids=ids, positions=positions, places=places, labels=labels, conversations=conversations)
 
 
 def packed_logits(
     model: AdaptedModel, rows: PackedRows, lora: Mapping[str, LoraTensors] | None, *, scaling: float
 ) -> Tensor:
-    """Logits of the packed conversations under the adapters of their documents; ``documents tokens vocab``.
+    """Logits of the packed conversations under the adapters of their documents; ``documents places vocab``.
 
     Args:
         model: the base model, opened for LoRA tensors.
@@ -73,4 +83,4 @@ def packed_logits(
         scaling: number that multiplies ``B A x``.
     """
     everything = torch.ones_like(rows.ids, dtype=torch.bool)  # causal and padded on the right: nothing to hide
-    return model.forward(rows.ids, everything, lora, scaling, position_ids=rows.positions)
+    return model.forward(rows.ids, everything, lora, scaling, places=rows.places, position_ids=rows.positions)

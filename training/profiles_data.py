@@ -85,7 +85,7 @@ class CaseBatch(NamedTuple):
         rows: questions and replies, no document; then, without labels, talk that has nothing to do with the person.
         teacher_rows: for each document one conversation: the document, then all its questions and replies; the labelled
             tokens are those of ``rows``, in the same order.
-        held: int64, ``documents tokens``: labels of the tokens of ``rows`` where the bare model's distribution must be
+        held: int64, ``documents places``: labels of the places of ``rows`` where the bare model's distribution must be
             kept, ``IGNORED`` elsewhere.
         retention: the unrelated talk alone, that of several documents in a row, as no adapter acts on it; its labels
             are those of ``held``, in the same order.

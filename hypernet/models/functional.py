@@ -1,6 +1,7 @@
 """Training's route: the base model with LoRA tensors that gradients flow into."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -48,6 +49,24 @@ def add_lora(
     return torch.baddbmm(wide, low, b.transpose(1, 2), alpha=scaling).view(out.shape)
 
 
+@contextmanager
+def _only(places: Int[Tensor, "rows kept"] | None, model: Any) -> Iterator[None]:
+    """Within this context the output embeddings of `model` see the hidden states of `places` alone."""
+    if places is None:
+        yield
+        return
+
+    def gather(head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, *others = args
+        return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[-1])), *others
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(gather)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 class AdaptedModel:
     """The base model with its target linears opened for LoRA tensors, for training and for checking other routes.
 
@@ -66,15 +85,18 @@ class AdaptedModel:
         attention_mask: Bool[Tensor, "rows tokens"],
         lora: Mapping[str, LoraTensors] | None,
         scaling: float = 1.0,
+        *,
+        places: Int[Tensor, "rows kept"] | None = None,
         **options: Any,
     ) -> Float[Tensor, "rows kept vocab"]:
         """Logits under the adapters in `lora`, differentiable in its tensors; `None` is the base model.
 
         `lora` maps full module names to pairs for `documents` adapters, and row `i` runs under adapter
         `i // (rows / documents)`; a module that is missing keeps its base weights. Rows are padded on the right;
-        logits at padded positions mean nothing. `options` go to the model (`logits_to_keep` keeps the logits of the
-        last positions, or of given ones). Raises `ValueError` for an unknown module, for rows that the adapters do
-        not divide, and for padding on the left.
+        logits at padded positions mean nothing. With `places` only the logits of these tokens of each row are worked
+        out; with large vocabularies they are most of the memory. `options` go to the model (`logits_to_keep` keeps the
+        logits of the last positions). Raises `ValueError` for an unknown module, for rows that the adapters do not
+        divide, and for padding on the left.
         """
         require_right_padding(attention_mask)
         pairs = {} if lora is None else lora
@@ -89,8 +111,9 @@ class AdaptedModel:
         try:
             for name, pair in pairs.items():
                 layers[name].lora, layers[name].scaling = pair, scaling
-            # Attention is causal and padding is on the right, so a mask would change nothing but the speed.
-            logits: Tensor = self.base.module(input_ids=input_ids, use_cache=False, **options).logits
+            with _only(places, self.base.module):
+                # Attention is causal and padding is on the right, so a mask would change nothing but the speed.
+                logits: Tensor = self.base.module(input_ids=input_ids, use_cache=False, **options).logits
             return logits
         finally:
             for layer in layers.values():

@@ -34,9 +34,9 @@ def draw(seed: int, *, spread: float = 2.0):
 
 
 def whole_divergence(student, teacher, labels):
-    scored = labels[:, 1:] != IGNORED
-    p = functional.log_softmax(teacher[:, :-1][scored], -1)
-    q = functional.log_softmax(student[:, :-1][scored], -1)
+    scored = labels != IGNORED
+    p = functional.log_softmax(teacher[scored], -1)
+    q = functional.log_softmax(student[scored], -1)
     return (p.exp() * (p - q)).sum(-1).mean()
 
 
@@ -72,13 +72,13 @@ def test_distillation_loss_and_its_gradient_vanish_where_the_student_is_the_teac
 def test_distillation_loss_does_not_ask_how_the_rest_is_shared_out(seed, k):
     _, teacher, labels = draw(seed)
     best = top_k(teacher, labels, k=k)
-    scored = labels[:, 1:] != IGNORED
+    scored = labels != IGNORED
     # The same probability for the kept tokens, the rest of it spread evenly over the others.
     student = teacher.clone()
-    log_probabilities = functional.log_softmax(teacher[:, :-1][scored], -1)
+    log_probabilities = functional.log_softmax(teacher[scored], -1)
     left = log_probabilities.scatter(-1, best.ids, -torch.inf).logsumexp(-1, keepdim=True)
     even = (left - torch.log(torch.tensor(float(VOCAB - k)))).expand_as(log_probabilities)
-    student[:, :-1][scored] = even.scatter(-1, best.ids, best.log_probabilities)
+    student[scored] = even.scatter(-1, best.ids, best.log_probabilities)
     assert abs(distillation_loss(student, labels, best).item()) < 1e-5
 
 
@@ -88,8 +88,8 @@ def test_distillation_gradient_is_that_of_finite_differences(k):
     best = top_k(teacher, labels, k=k)
 
     def loss(values):
-        scored = labels[:, 1:] != IGNORED
-        q = functional.log_softmax(values[:, :-1][scored], -1)
+        scored = labels != IGNORED
+        q = functional.log_softmax(values[scored], -1)
         p = best.log_probabilities.double()
         total = (p.exp() * (p - q.gather(-1, best.ids))).sum(-1)
         if k < VOCAB:
@@ -103,7 +103,7 @@ def test_distillation_gradient_is_that_of_finite_differences(k):
 
 
 def test_distillation_is_finite_for_a_teacher_and_a_student_that_are_certain_of_different_things():
-    labels = torch.tensor([[IGNORED, 0]])
+    labels = torch.tensor([[0, IGNORED]])
     teacher, student = torch.zeros(1, 2, VOCAB), torch.zeros(1, 2, VOCAB)
     teacher[..., 0], student[..., 1] = 500.0, 500.0
     student.requires_grad_()
@@ -138,21 +138,25 @@ def test_objective_has_no_gradient_where_nothing_is_labelled(name):
         "retention": lambda: retention_loss(student, teacher, labels),
     }[name]()
     loss.backward()
-    unlabelled = torch.cat((labels[:, 1:] == IGNORED, torch.ones(ROWS, 1, dtype=torch.bool)), 1)
+    unlabelled = labels == IGNORED
     assert student.grad[~unlabelled].any()
     assert not student.grad[unlabelled].any()
 
 
 def packed(labels, conversations):
     return PackedRows(
-        ids=labels.clamp_min(0), positions=torch.zeros_like(labels), labels=labels, conversations=conversations
+        ids=labels.clamp_min(0),
+        positions=torch.zeros_like(labels),
+        places=torch.zeros_like(labels),
+        labels=labels,
+        conversations=conversations,
     )
 
 
 def test_reply_log_probabilities_are_sums_over_each_conversation():
     student, _, _ = draw(2)
-    labels = torch.tensor([[IGNORED, 1, 2, IGNORED, 3, IGNORED, IGNORED]] * ROWS)
-    conversations = torch.tensor([[0, 0, 0, 1, 1, 1, 1]] * ROWS)
+    labels = torch.tensor([[1, 2, IGNORED, 3, IGNORED, IGNORED, IGNORED]] * ROWS)
+    conversations = torch.tensor([[0, 0, 0, 1, 1, 0, 0]] * ROWS)
     found = reply_log_probabilities(student, packed(labels, conversations))
     log_probabilities = functional.log_softmax(student, -1)
     expected = torch.stack((log_probabilities[:, 0, 1] + log_probabilities[:, 1, 2], log_probabilities[:, 3, 3]), dim=1)
@@ -200,5 +204,5 @@ def test_top_k_is_in_the_order_of_the_labelled_tokens():
     _, teacher, labels = draw(4)
     best = top_k(teacher, labels, k=2)
     assert isinstance(best, TopK)
-    first = int((labels[0, 1:] != IGNORED).nonzero()[0])
+    first = int((labels[0] != IGNORED).nonzero()[0])
     torch.testing.assert_close(best.ids[0], teacher[0, first].topk(2).indices)

@@ -12,7 +12,7 @@ from training.curriculum import Curriculum
 from training.document_chunks import split_at_random
 from training.hypernetwork_training import exact_conversations
 from training.objectives import retention_loss, supervised_loss
-from training.packing import IGNORED, pack
+from training.packing import IGNORED, pack, packed_logits
 from training.profiles_data import Mixture, ProfileBatches, held_out_batches
 from training.public_data.everything import PublicData
 from training.public_data.persona_statements import Persona
@@ -143,14 +143,22 @@ def test_packed_conversation_is_answered_as_if_it_were_alone(base: BaseModel):
         together = model.forward(
             packed.ids, torch.ones_like(packed.ids, dtype=torch.bool), None, position_ids=packed.positions
         )
-        for number, row in enumerate(rows):
+        at = 0
+        for row in rows:
             ids = torch.tensor([row.ids])
             alone = model.forward(ids, torch.ones_like(ids, dtype=torch.bool), None)[0]
-            inside = together[0][packed.conversations[0] == number][: len(row.ids)]
-            torch.testing.assert_close(inside, alone)
+            torch.testing.assert_close(together[0, at : at + len(row.ids)], alone)
+            at += len(row.ids)
         # The twin: without the positions that part them, the second conversation sees the first.
         leaking = model.forward(packed.ids, torch.ones_like(packed.ids, dtype=torch.bool), None)
-        assert not torch.allclose(leaking[0][packed.conversations[0] == 1], together[0][packed.conversations[0] == 1])
+        second = slice(len(rows[0].ids), len(rows[0].ids) + len(rows[1].ids))
+        assert not torch.allclose(leaking[0, second], together[0, second])
+        # Places are the tokens before those of the replies, and nothing else is worked out.
+        at_places = packed_logits(model, packed, None, scaling=1.0)
+        for document in range(2):
+            there = packed.labels[document] != IGNORED
+            torch.testing.assert_close(at_places[document, there], together[document, packed.places[document, there]])
+            assert torch.equal(packed.ids[document, packed.places[document, there] + 1], packed.labels[document, there])
     finally:
         model.uninstall()
 
@@ -166,10 +174,10 @@ def test_labels_are_the_replies_and_nothing_else(encoder):
 def test_exactness_is_counted_for_each_conversation(encoder):
     rows = encoder.rows([talk("Who are you?", "Ada."), talk("Hello!", "Hello.")])
     packed = pack([rows], encoder.pad_id)
-    logits = torch.nn.functional.one_hot(packed.ids.roll(-1, 1), 400).float()
+    logits = torch.nn.functional.one_hot(packed.labels, 400).float()
     assert exact_conversations(logits, packed, packed.labels) == [[True, True]]
-    ((start, _),) = rows[1].replies
-    logits[0, len(rows[0].ids) + start - 1] = 0.0  # the second reply's first token
+    ((start, end),) = rows[0].replies
+    logits[0, end - start] = 0.0  # the second reply's first token
     assert exact_conversations(logits, packed, packed.labels) == [[True, False]]
 
 
@@ -192,15 +200,15 @@ def test_document_cut_into_chunks_loses_no_word():
 
 
 def test_supervised_loss_scores_labelled_tokens_only():
-    labels = torch.tensor([[IGNORED, IGNORED, 2]])
+    labels = torch.tensor([[IGNORED, 2, IGNORED]])
     logits = torch.zeros(1, 3, 4)
     assert supervised_loss(logits, labels).item() == pytest.approx(1.3863, abs=1e-4)
-    logits[0, 1, 2] = 50.0  # position 1 predicts the only labelled token
+    logits[0, 1, 2] = 50.0  # the only labelled place
     assert supervised_loss(logits, labels).item() == pytest.approx(0.0, abs=1e-4)
 
 
 def test_retention_loss_is_zero_for_the_bare_model_and_positive_otherwise():
-    labels = torch.tensor([[IGNORED, 1, 1]])
+    labels = torch.tensor([[1, 1, IGNORED]])
     bare = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
     assert retention_loss(bare, bare, labels).item() == pytest.approx(0.0, abs=1e-6)
     assert retention_loss(bare + torch.tensor([1.0, 0, 0, 0]), bare, labels).item() > 0.01
