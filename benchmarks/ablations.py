@@ -49,6 +49,8 @@ VARIANTS: dict[str, list[str]] = {
 """The choices; the baseline has rank 16, `down_proj`, latents of each layer's own, a new person for every document."""
 
 _SHOWN = (
+    "loss/own",
+    "loss/mean",
     "exact/own/closed",
     "exact/own/open",
     "exact/own/unseen-closed",
@@ -61,7 +63,7 @@ _SHOWN = (
 def run(name: str, *, seed: int, steps: int) -> dict[str, float]:
     """The last validation of the run of one variant; taken from disk if it is there."""
     slug = "".join(c if c.isalnum() else "-" for c in name).strip("-")
-    path = RESULTS / f"{slug}.seed{seed}.steps{steps}.{_same(name)}.json"
+    path = RESULTS / f"{slug}.seed{seed}.steps{steps}.{same(name)}.json"
     if path.is_file():
         found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
         return found
@@ -86,7 +88,7 @@ def run(name: str, *, seed: int, steps: int) -> dict[str, float]:
     return result
 
 
-def _same(name: str) -> str:
+def same(name: str) -> str:
     """A digest of what decides the result beside seed and steps: the choice, the configuration, base model and code."""
     sources = [CONFIG, *sorted(BASE.iterdir()), *sorted(path for pattern in CODE for path in Path().glob(pattern))]
     digest = sha256(json.dumps(VARIANTS[name]).encode())
