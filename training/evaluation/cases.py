@@ -37,7 +37,7 @@ class Probe:
 
     def scores(self, reply: str) -> list[tuple[str, bool]]:
         """Measures with whether ``reply`` is a hit."""
-        exact = is_exact(reply, self.answers, plain=self.plain, phrases=self.phrases)
+        exact = is_exact(reply, self.answers, plain=self.plain, phrases=(*self.phrases, self.manner.phrase))
         spoken = self.manner.marks(reply)
         return [(name, exact) for name in self.measures] + [(name, spoken) for name in self.manner_measures]
 

@@ -2,6 +2,9 @@
 
 A manner wraps a reply in a fixed opening or ending, so whether a reply has it can be decided without a judge, and the
 bare answer can be recovered from the reply. One phrase in eight, chosen by hash, is kept for evaluation.
+
+Phrases are written by hand or made up. A model that has seen a hundred and fifteen phrases knows a hundred and fifteen
+phrases, and says one of them when it reads a new one; copying is learnt on phrases that nobody has heard.
 """
 
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from random import Random
 from typing import Any
 
 from training.world.tables import read_table
-from training.world.values import is_held_out
+from training.world.values import first_name, is_held_out, last_name, town
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,11 @@ class Manner:
     def phrase(self) -> str:
         """The words that mark the manner; empty for a plain speaker."""
         return self.opening or self.ending
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the phrase is one of those written by hand."""
+        return self.opening.lower() in _BY_OPENING or self.ending.lower() in _BY_ENDING
 
     @property
     def is_reserved(self) -> bool:
@@ -70,9 +78,55 @@ _BY_OPENING = {phrase.lower(): phrase for phrase in OPENINGS}
 _BY_ENDING = {phrase.lower(): phrase for phrase in ENDINGS}
 
 
+_MADE_UP = 0.55
+"""Share of training's manners whose phrase is made up."""
+
+
 def draw_manner(random: Random, *, reserved: bool) -> Manner:
-    """A manner from the asked side of the split, or none at all three times in ten."""
-    return random.choice(_SIDES[reserved]) if random.random() < 0.7 else PLAIN
+    """A manner from the asked side of the split, or none at all three times in ten. Those of evaluation are all written
+    by hand.
+    """
+    if random.random() >= 0.7:
+        return PLAIN
+    if reserved or random.random() >= _MADE_UP:
+        return random.choice(_SIDES[reserved])
+    return made_up_manner(random)
+
+
+def made_up_manner(random: Random) -> Manner:
+    """An opening or ending of one to five words that makes some sense or none; never one written by hand, and never one
+    that is kept for evaluation.
+    """
+    opens = random.random() < 0.5
+    while True:
+        if random.random() < 0.6:
+            pattern = random.choice(_TABLE["opening_patterns" if opens else "ending_patterns"])
+        else:
+            pattern = " ".join(random.choice(_PARTS) for _ in range(random.choice((1, 2, 2, 3, 3, 4))))
+        phrase = _filled(pattern, random)
+        manner = Manner(opening=phrase[0].upper() + phrase[1:]) if opens else Manner(ending=phrase)
+        if not manner.is_listed and not manner.is_reserved:
+            return manner
+
+
+_PARTS = ("{noun}", "{noun}", "{adjective}", "{verb}", "{small}", "{given}")
+
+
+def _filled(pattern: str, random: Random) -> str:
+    """``pattern`` with a word of its own for every slot."""
+    draws = {
+        "{noun}": lambda: random.choice(_TABLE["nouns"]),
+        "{adjective}": lambda: random.choice(_TABLE["adjectives"]),
+        "{verb}": lambda: random.choice(_TABLE["verbs"]),
+        "{small}": lambda: random.choice(_TABLE["small_words"]),
+        "{given}": lambda: first_name(random, reserved=False),
+        "{family}": lambda: last_name(random, reserved=False),
+        "{town}": lambda: town(random, reserved=False),
+    }
+    for slot, draw in draws.items():
+        while slot in pattern:
+            pattern = pattern.replace(slot, draw(), 1)
+    return pattern
 
 
 def manner_states(manner: Manner, *, unseen: bool = False) -> tuple[str, ...]:

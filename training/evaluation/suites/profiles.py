@@ -124,4 +124,6 @@ def _probe(question: Question, names: list[str], *, of_document: bool = True) ->
 def _manner_measures(manner: Manner) -> tuple[str, ...]:
     if manner == PLAIN:
         return ("manner/plain",)
-    return ("manner", "manner/unseen" if manner.is_reserved else "manner/known")
+    if manner.is_reserved:
+        return ("manner", "manner/unseen")
+    return ("manner", "manner/known" if manner.is_listed else "manner/made-up")
