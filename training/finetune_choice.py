@@ -31,6 +31,7 @@ class FinetuneChoice(lightning.LightningModule):
         learning_rates: rates of the first step to try, plain numbers.
         chunk_tokens: longest chunk that a document is read in, in tokens; leaves room in the base model's context for a
             query and its answer.
+        max_documents: documents after which the run ends, with the batch that reaches them.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class FinetuneChoice(lightning.LightningModule):
         steps: tuple[int, ...] = (20, 40, 80),
         learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2),
         chunk_tokens: int = 320,
+        max_documents: int = 8,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["base"])
@@ -56,6 +58,7 @@ class FinetuneChoice(lightning.LightningModule):
         self.scaling = scaling
         self.settings = tuple(product(steps, learning_rates))
         self.chunk_tokens = chunk_tokens
+        self.max_documents = max_documents
         self.register_buffer("losses", torch.zeros(len(self.settings), dtype=torch.float64))
         self.register_buffer("documents", torch.zeros((), dtype=torch.long))
 
@@ -80,6 +83,9 @@ class FinetuneChoice(lightning.LightningModule):
             self.documents += 1
         best = int(self.losses.argmin())
         self.log("reply_loss", self.losses[best] / self.documents.clamp_min(1), prog_bar=True, batch_size=1)
+        # Not by counting batches: Lightning reads a count of 1 as the share 1.0 now and then, and goes on for ever.
+        if int(self.documents) >= self.max_documents:
+            self.trainer.should_stop = True
 
     def _loss(self, chunk: Chunks, rows: PackedRows, *, steps: int, rate: float) -> Tensor:
         learner = FinetuneHypernetwork(self._config(steps=steps, rate=rate))

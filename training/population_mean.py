@@ -16,19 +16,21 @@ from training.profiles_data import CaseBatch
 
 
 class PopulationMean(lightning.LightningModule):
-    """The mean weight update of the documents of training, as another hypernetwork writes them. One pass over as many
-    batches as the trainer is given is all that there is to learn.
+    """The mean weight update of the documents of training, as another hypernetwork writes them. One pass over so many
+    documents is all that there is to learn.
 
     Args:
         start: folder of the released hypernetwork whose adapters are averaged, beside its ``base``.
         rank: rank that the mean is released with, the nearest of that rank; null releases it exactly.
+        max_documents: documents after which the run ends, with the batch that reaches them.
     """
 
-    def __init__(self, start: Path, rank: int | None = 64) -> None:
+    def __init__(self, start: Path, rank: int | None = 64, max_documents: int = 512) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["start"])
         self.automatic_optimization = False
         self.rank = rank
+        self.max_documents = max_documents
         folder = Path(start).resolve()
         # Held, not registered: it is not what is trained.
         self._held: dict[str, Generator] = {
@@ -60,6 +62,9 @@ class PopulationMean(lightning.LightningModule):
                     total += updates[name].to(total.device)
                 self.people += 1
         self.log("people", self.people.float(), prog_bar=True, batch_size=len(documents))
+        # Not by counting batches: Lightning reads a count of 1 as the share 1.0 now and then, and goes on for ever.
+        if int(self.people) >= self.max_documents:
+            self.trainer.should_stop = True
 
     def configure_optimizers(self) -> None:
         """Nothing is optimised."""

@@ -41,7 +41,7 @@ def test_mean_of_training_documents_is_what_every_document_gets(checkpoint):
         f"--model.init_args.start={checkpoint / 'perceiver'}",
         "--model.init_args.rank=null",
         "--data.init_args.documents=3",
-        "--trainer.limit_train_batches=2",
+        "--model.init_args.max_documents=6",
     )
     assert mean.signature.architecture == "mean"
     assert mean.manifest.training["people"] == 6
@@ -65,7 +65,7 @@ def test_best_way_of_fine_tuning_is_released(checkpoint):
         "--data.init_args.documents=1",
         "--data.init_args.curriculum.first_facts=2",
         "--data.init_args.curriculum.last_facts=2",
-        "--trainer.limit_train_batches=1",
+        "--model.init_args.max_documents=1",
     )
     state = torch.load("runs/tiny-finetune/last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
     ways = [(steps, rate) for steps in (1, 2) for rate in (0.001, 0.01)]
