@@ -29,6 +29,7 @@ from training.objectives import (
 from training.optimizers import MuonWithAdamW, warmup_hold_decay
 from training.packing import IGNORED, PackedRows, packed_logits
 from training.profiles_data import CaseBatch
+from training.warm_start import start_from
 
 _LENGTH_GROUPS = 3
 _LEAST_GROUP = 8
@@ -78,6 +79,8 @@ class HypernetworkTraining(lightning.LightningModule):
     Args:
         base: folder of the frozen base model; a checkpoint's ``base``, whose parent folder names it.
         architecture: which hypernetwork, and its sizes.
+        start: folder of a released hypernetwork of the same architecture and sizes, whose weights training begins with,
+            for another base model of the same shape or other data; a new one otherwise.
         target_modules: names of the linear layers that adapters change.
         chunk_tokens: longest chunk that a document is read in, in tokens.
         max_document_tokens: longest document that the released hypernetwork accepts, in tokens.
@@ -103,6 +106,7 @@ class HypernetworkTraining(lightning.LightningModule):
         self,
         base: Path,
         architecture: Architecture = Perceiver(),  # noqa: B008  (frozen, so sharing it is safe)
+        start: Path | None = None,
         target_modules: tuple[str, ...] = ("down_proj",),
         chunk_tokens: int = 256,
         max_document_tokens: int = 16384,
@@ -121,7 +125,7 @@ class HypernetworkTraining(lightning.LightningModule):
     ) -> None:
         super().__init__()
         # A path is no plain value, and a training checkpoint must load without unpickling anything.
-        self.save_hyperparameters(ignore=["base", "architecture"])
+        self.save_hyperparameters(ignore=["base", "architecture", "start"])
         # Held, not registered: the frozen base is no part of what is trained, saved or counted.
         folder = Path(base).resolve()
         self._held: dict[str, Any] = {
@@ -131,6 +135,8 @@ class HypernetworkTraining(lightning.LightningModule):
         shapes = self.base_model.target_shapes(target_modules)
         self._held["adapted"] = AdaptedModel(self.base_model, target_modules)
         self.hypernetwork = architecture.build(self.base_model, shapes)
+        if start is not None:
+            start_from(self.hypernetwork, Path(start))
         self.target_modules = tuple(target_modules)
         self.chunk_tokens = chunk_tokens
         self.max_document_tokens = max_document_tokens

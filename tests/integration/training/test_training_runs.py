@@ -116,11 +116,14 @@ def people(tmp_path_factory):
     return path
 
 
-def hypernetwork_training(base: Path, **weights):
+SMALLEST = Perceiver(width=16, heads=2, blocks=1, mlp_ratio=2, rank=2, bias_rank=1)
+
+
+def hypernetwork_training(base: Path, architecture=SMALLEST, **weights):
     torch.manual_seed(0)
     return HypernetworkTraining(
         base,
-        architecture=Perceiver(width=16, heads=2, blocks=1, mlp_ratio=2, rank=2, bias_rank=1),
+        architecture=architecture,
         chunk_tokens=300,
         max_document_tokens=600,
         warmup_steps=2,
@@ -210,6 +213,25 @@ def test_hypernetwork_trained_for_every_objective_is_loaded_by_name_and_changes_
     assert any(pair.b.any() for pair in adapter.modules.values())
     assert generator.manifest.training["steps"] == 4
     assert generator.manifest.training["documents_per_step"] == 4
+
+
+def test_training_starts_from_a_released_hypernetwork(base, people, tmp_path):
+    trained, data = hypernetwork_training(base), rows(base, people)
+    trainer(tmp_path, steps=2).fit(trained, datamodule=data)
+    data.setup("fit")
+    trained.export(tmp_path / "perceiver", data=data, steps=2, origin={})
+
+    new, going_on = hypernetwork_training(base), hypernetwork_training(base, start=tmp_path / "perceiver")
+    expected = weights(trained)
+    assert not all(torch.equal(value, expected[name]) for name, value in weights(new).items())
+    for name, value in weights(going_on).items():
+        assert torch.equal(value, expected[name]), name
+    trainer(tmp_path / "further", steps=2).fit(going_on, datamodule=rows(base, people))
+    assert not all(torch.equal(value, expected[name]) for name, value in weights(going_on).items())
+
+    wider = Perceiver(width=32, heads=2, blocks=1, mlp_ratio=2, rank=3, bias_rank=1)
+    with pytest.raises(CheckpointMismatch, match=r"differs .* in rank, width"):
+        hypernetwork_training(base, start=tmp_path / "perceiver", architecture=wider)
 
 
 @pytest.mark.parametrize("make", ["pretraining", "profiles", "rows"])
