@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from training.world.tables import read_table
-from training.world.values import first_name, is_held_out, last_name, town
+from training.world.values import first_name, is_held_out, last_name, spliced, town, word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,11 @@ _BY_OPENING = {phrase.lower(): phrase for phrase in OPENINGS}
 _BY_ENDING = {phrase.lower(): phrase for phrase in ENDINGS}
 
 
-_MADE_UP = 0.55
+_MADE_UP = 0.7
 """Share of training's manners whose phrase is made up."""
+
+_SPLICED, _SYLLABLES = 0.4, 0.15
+"""Shares of a made-up phrase's words that are spliced of two, and that are made of syllables."""
 
 
 def draw_manner(random: Random, *, reserved: bool) -> Manner:
@@ -115,9 +118,9 @@ _PARTS = ("{noun}", "{noun}", "{adjective}", "{verb}", "{small}", "{given}")
 def _filled(pattern: str, random: Random) -> str:
     """``pattern`` with a word of its own for every slot."""
     draws = {
-        "{noun}": lambda: random.choice(_TABLE["nouns"]),
-        "{adjective}": lambda: random.choice(_TABLE["adjectives"]),
-        "{verb}": lambda: random.choice(_TABLE["verbs"]),
+        "{noun}": lambda: _word(random, "nouns"),
+        "{adjective}": lambda: _word(random, "adjectives"),
+        "{verb}": lambda: _word(random, "verbs"),
         "{small}": lambda: random.choice(_TABLE["small_words"]),
         "{given}": lambda: first_name(random, reserved=False),
         "{family}": lambda: last_name(random, reserved=False),
@@ -127,6 +130,19 @@ def _filled(pattern: str, random: Random) -> str:
         while slot in pattern:
             pattern = pattern.replace(slot, draw(), 1)
     return pattern
+
+
+def _word(random: Random, table: str) -> str:
+    """A word of ``table``, or one that is in no table: a phrase of evaluation begins with words that no phrase of
+    training has, and a model that only knows words cannot say them.
+    """
+    kind = random.random()
+    if kind < _SPLICED:
+        return spliced(random, _EVERY_WORD)
+    return word(random, reserved=False) if kind < _SPLICED + _SYLLABLES else random.choice(_TABLE[table])
+
+
+_EVERY_WORD: tuple[str, ...] = (*_TABLE["nouns"], *_TABLE["adjectives"], *_TABLE["verbs"])
 
 
 def manner_states(manner: Manner, *, unseen: bool = False) -> tuple[str, ...]:

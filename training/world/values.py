@@ -6,7 +6,7 @@ checked by anyone: training draws only unreserved words, evaluation only reserve
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from training.world.tables import read_table
@@ -48,17 +48,20 @@ def _syllables(random: Random, count: int) -> str:
     return "".join(parts) + random.choice(_NAMES["codas"])
 
 
-def _real_or_spliced(random: Random, table: str) -> str:
-    """A real name, or one time in two the beginning of one with the end of another.
+def spliced(random: Random, words: Sequence[str]) -> str:
+    """The beginning of one of ``words`` with the end of another.
 
-    A tokenizer knows the real names of training as whole words and spells those of evaluation, so copying has to be
-    learnt on names that nobody has heard, in any spelling.
+    A tokenizer knows the words of training whole and spells those of evaluation, so copying has to be learnt on words
+    that nobody has heard, in any spelling.
     """
-    name: str = random.choice(_NAMES[table])
-    if random.random() < 0.5:
-        return name
-    other: str = random.choice(_NAMES[table]).lower()
-    return name[: random.randint(2, max(2, len(name) - 1))] + other[random.randint(1, max(1, len(other) - 2)) :]
+    first, other = random.choice(words), random.choice(words).lower()
+    return first[: random.randint(2, max(2, len(first) - 1))] + other[random.randint(1, max(1, len(other) - 2)) :]
+
+
+def _real_or_spliced(random: Random, table: str) -> str:
+    """A real name, or one time in two a spliced one."""
+    names = _NAMES[table]
+    return random.choice(names) if random.random() < 0.5 else spliced(random, names)
 
 
 def first_name(random: Random, reserved: bool) -> str:
