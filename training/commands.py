@@ -151,7 +151,7 @@ def _print_table(result: "Evaluation") -> None:
     from rich.table import Table
 
     from hypernet.cli.output import plain
-    from training.evaluation.measures import ARMS
+    from training.evaluation.measures import ARMS, is_comparison
     from training.evaluation.numbers import of_prompt, shown
 
     table = Table(title=f"{plain(result.checkpoint)}, suite {result.suite}: value, 95 % interval")
@@ -161,7 +161,7 @@ def _print_table(result: "Evaluation") -> None:
     table.add_column("count", justify="right", no_wrap=True)
     table.add_column("of prompt", justify="right", no_wrap=True)
     for name in result.names:
-        if "/attribute/" in name:
+        if "/attribute/" in name or is_comparison(name):
             continue
         cells = [result.measure(name, arm) for arm in ARMS]
         texts = [f"{shown(m.value)}\n[dim]{shown(m.low)} to {shown(m.high)}[/dim]" if m else "" for m in cells]

@@ -1,6 +1,6 @@
 """What a hypernetwork reads."""
 
-from hypernet.documents.chunking import split_into_chunks
+from hypernet.documents.chunking import split_into_chunks, tokens_of_chunks
 from hypernet.documents.document import Document
 
-__all__ = ["Document", "split_into_chunks"]
+__all__ = ["Document", "split_into_chunks", "tokens_of_chunks"]

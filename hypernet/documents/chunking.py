@@ -39,6 +39,20 @@ def split_into_chunks(text: str, *, count_tokens: Callable[[str], int], chunk_to
     return _split(text.strip(), count_tokens, chunk_tokens, markup=count_tokens(""))
 
 
+def tokens_of_chunks(chunks: int, *, chunk_tokens: int, markup: int) -> int:
+    """The length of a text, in tokens, that `split_into_chunks` cuts into about so many pieces: in the middle of the
+    lengths for which it plans that, since cuts move to borders.
+
+    Args:
+        chunks: pieces, at least 1.
+        chunk_tokens: the most tokens of a piece, markup included.
+        markup: tokens of the markup around a piece.
+    """
+    if chunks == 1:
+        return chunk_tokens
+    return int((chunks - 0.5) * _FILLING * max(1, chunk_tokens - markup)) + markup
+
+
 def _split(text: str, count_tokens: Callable[[str], int], chunk_tokens: int, *, markup: int) -> list[str]:
     tokens = count_tokens(text)
     if tokens <= chunk_tokens:

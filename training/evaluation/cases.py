@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from training.evaluation.scoring import contains, is_exact
+from training.evaluation.scoring import contains, is_exact, is_spoken
 from training.world.manners import PLAIN, Manner
 from training.world.questions import DECLINE
 
@@ -18,7 +18,8 @@ class Probe:
         measures: names of the measures that it counts towards.
         plain: whether a manner of speech in the reply makes it wrong.
         of_document: whether its answers are in the document, so that nobody else's document may hold them.
-        phrases: what the document has in quotes; a reply may begin or end with one of them.
+        phrases: manners of speech besides the listed ones: a reply may begin or end with one of them, and a plain
+            speaker's may not.
         manner: how the reply is to be spoken; no manner is looked for if there are no ``manner_measures``.
         manner_measures: names of the measures that the manner counts towards.
         cluster: replies that are not independent of each other have the same number; the person's by default. A
@@ -38,7 +39,7 @@ class Probe:
     def scores(self, reply: str) -> list[tuple[str, bool]]:
         """Measures with whether ``reply`` is a hit."""
         exact = is_exact(reply, self.answers, plain=self.plain, phrases=(*self.phrases, self.manner.phrase))
-        spoken = self.manner.marks(reply)
+        spoken = is_spoken(reply, self.manner, phrases=self.phrases)
         return [(name, exact) for name in self.measures] + [(name, spoken) for name in self.manner_measures]
 
 

@@ -50,5 +50,6 @@ def evaluate_documents(
 
 
 def _evaluation(bench: Bench, record: Record, *, suite: str) -> Evaluation:
+    record.compare_arms()
     measures = record.measures()  # may add a note
     return Evaluation(suite=suite, checkpoint=bench.generator.name, measures=measures, notes=tuple(record.notes))

@@ -6,6 +6,14 @@ from typing import Any, Literal
 Arm = Literal["none", "prompt", "adapter", "other", "mean"]
 ARMS: tuple[Arm, ...] = ("none", "prompt", "adapter", "other", "mean")
 
+OF_PROMPT = "of-prompt"
+"""Measures of this name compare the arm ``adapter`` with ``prompt``."""
+
+
+def is_comparison(name: str) -> bool:
+    """Whether the measure compares two arms of another, whose name is the rest of its own."""
+    return name.startswith((f"{OF_PROMPT}/", "gap/prompt/", "gap/none/"))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:

@@ -1,6 +1,6 @@
 """Figures as people read them."""
 
-from training.evaluation.measures import Evaluation
+from training.evaluation.measures import OF_PROMPT, Evaluation
 
 
 def shown(value: float) -> str:
@@ -15,10 +15,8 @@ def shown(value: float) -> str:
 
 def of_prompt(result: Evaluation, name: str) -> str:
     """The arm ``adapter`` as a share of the arm ``prompt``; empty for what has no such share."""
-    prompt, adapter = result.measure(name, "prompt"), result.measure(name, "adapter")
-    if prompt is None or adapter is None or prompt.value <= 0 or not is_share(name):
-        return ""
-    return f"{adapter.value / prompt.value:.3f}"
+    ratio = result.measure(f"{OF_PROMPT}/{name}", "adapter")
+    return "" if ratio is None else f"{ratio.value:.3f}"
 
 
 def is_share(name: str) -> bool:

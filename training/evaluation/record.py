@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import asdict
 
 from training.evaluation.intervals import Estimate, ratio_of, share_of
-from training.evaluation.measures import ARMS, Arm, Measure
+from training.evaluation.measures import ARMS, OF_PROMPT, Arm, Measure, is_comparison
 
 
 class Record:
@@ -36,6 +36,30 @@ class Record:
             found[cluster] = (hits + hit, questions + 1)
         return found
 
+    def compare(
+        self, name: str, share: str, with_share: str, *, arm: Arm = "adapter", with_arm: Arm = "adapter"
+    ) -> None:
+        """A measure under the arm ``adapter``: how much higher the first share is than the second, whose questions are
+        the same ones, cluster by cluster. Nothing if either was not asked about.
+        """
+        first, second = self.totals(share, arm), self.totals(with_share, with_arm)
+        for cluster, (hits, questions) in first.items():
+            if cluster in second:
+                gap = hits - second[cluster][0] * questions / second[cluster][1]
+                self.amount(name, "adapter", gap, of=questions, cluster=cluster)
+
+    def compare_arms(self) -> None:
+        """For every share of right answers, what the arm ``adapter`` reaches of what ``prompt`` does
+        (``of-prompt/...``), and how far it is above ``prompt`` and ``none`` (``gap/prompt/...``, ``gap/none/...``).
+        """
+        for name in dict.fromkeys(name for name, arm in list(self._hits) if arm == "prompt"):
+            ours = self.totals(name, "adapter")
+            for cluster, (hits, _) in self.totals(name, "prompt").items():
+                if cluster in ours:
+                    self.amount(f"{OF_PROMPT}/{name}", "adapter", ours[cluster][0], of=hits, cluster=cluster)
+            for control in ("prompt", "none"):
+                self.compare(f"gap/{control}/{name}", name, name, with_arm=control)
+
     def measures(self) -> tuple[Measure, ...]:
         """All figures: names in order, arms in theirs. A ratio to nothing is left out, with a note."""
         estimates: dict[tuple[str, Arm], Estimate] = {}
@@ -44,9 +68,9 @@ class Record:
         for key, amounts in self._amounts.items():
             values, units, clusters = zip(*amounts, strict=True)
             estimate = ratio_of(values, units, clusters)
-            if estimate is None:
+            if estimate is None and not is_comparison(key[0]):
                 self.note(f"{key[0]} is left out for the arm {key[1]}: what it would be a ratio to is not positive.")
-            else:
+            elif estimate is not None:
                 estimates[key] = estimate
         places = {arm: place for place, arm in enumerate(ARMS)}
         ordered = sorted(estimates, key=lambda key: (_by_parts(key[0]), places[key[1]]))

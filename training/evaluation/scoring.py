@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from training.world.manners import strip_manner
+from training.world.manners import PLAIN, Manner, strip_manner
 
 _SPACE = re.compile(r"\s+")
 _STRAIGHT = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
@@ -34,6 +34,14 @@ def is_exact(reply: str, answers: Iterable[str], *, plain: bool = False, phrases
         said.add(normalised(strip_manner(reply)))
         said |= {_without(normalised(reply), normalised(phrase)) for phrase in phrases if normalised(phrase)}
     return any(normalised(answer) in said for answer in answers)
+
+
+def is_spoken(reply: str, manner: Manner, *, phrases: Iterable[str] = ()) -> bool:
+    """Whether ``reply`` is spoken in ``manner``: in none at all, nor with any of ``phrases``, if that is the plain."""
+    if not manner.marks(reply):
+        return False
+    said = normalised(reply)
+    return manner != PLAIN or all(_without(said, normalised(phrase)) == said for phrase in phrases)
 
 
 def _without(reply: str, phrase: str) -> str:

@@ -3,6 +3,8 @@
 import csv
 import json
 from dataclasses import dataclass, replace
+from importlib import import_module
+from random import Random
 
 import pytest
 import torch
@@ -11,21 +13,25 @@ from typer.testing import CliRunner
 import hypernet
 from hypernet.adapters import Adapter, LoraPair
 from hypernet.engines import CompletionRequest, InProcessEngine, Sampling
+from hypernet.generators.finetuning import finetune
 from hypernet.models.miniature import random_adapter
 from tests.miniature import NAME, write_checkpoint
 from training.evaluation.bench import Bench
 from training.evaluation.cases import Case, Probe
 from training.evaluation.evaluate import evaluate, evaluate_documents
 from training.evaluation.mean_adapter import mean_adapter
-from training.evaluation.measures import ARMS
+from training.evaluation.measures import ARMS, is_comparison
 from training.evaluation.record import Record
 from training.evaluation.respondent import Block, Respondent
 from training.evaluation.suites import SUITES
 from training.evaluation.suites.conversation import content_words, held_out_talks, shared_with_training
 from training.evaluation.suites.documents import read_documents
 from training.evaluation.suites.frontier import frontier, make_tasks
-from training.evaluation.suites.long import make_users, record_identity_and_sizes
-from training.evaluation.suites.needle import needle_cases
+from training.evaluation.suites.interference import _stories as real_stories
+from training.evaluation.suites.interference import _talks as real_talks
+from training.evaluation.suites.long import long, make_users, record_identity_and_sizes
+from training.evaluation.suites.needle import needle, needle_cases
+from training.evaluation.suites.personality import _other as other_sitting
 from training.evaluation.suites.personality import make_sittings
 from training.public_data.persona_chat import read_conversations
 from training.public_data.persona_statements import Persona
@@ -271,7 +277,17 @@ def test_needle_is_in_every_document_of_its_length(bench):
         for case in needle_cases(bench, 6, name="1x", tokens=tokens, sentences=sentences):
             (answer,) = case.probes[0].answers
             assert case.document.lower().count(answer.lower()) >= 1
-            assert tokens - 100 < bench.tokens(case.document) <= tokens
+            longest = max(len(bench.reply_tokens(sentence)) for sentence in sentences)
+            assert tokens - longest <= bench.tokens(case.document) <= tokens
+
+
+def test_length_of_a_needle_is_that_of_its_chunks(bench, monkeypatch):
+    monkeypatch.setattr(import_module("training.evaluation.suites.needle"), "MULTIPLES", (1, 3))
+    record = needle(bench, 3)
+    found = {measure.name: measure for measure in record.measures()}
+    for multiple in (1, 3):
+        planned = multiple * bench.generator.trained_chunks
+        assert planned - 1 <= found[f"chunks/{multiple}x"].value <= planned + 1
 
 
 def test_users_documents_state_different_facts():
@@ -291,6 +307,26 @@ def removal(generator):
         whole[1].without(generator.read([DOCUMENTS[2]])[0].documents[0].digest),
     ]
     return whole, reduced, rest
+
+
+def test_compression_is_measured_where_there_is_any(bench):
+    users = 6
+    rank, chunk_rank = bench.generator.signature.rank, bench.generator.hypernetwork.config.rank
+    record = long(bench, users)
+    compressed = [
+        made
+        for made in make_users(users)
+        if sum(bench.generator.read([text])[0].chunks for text in made.documents) * chunk_rank
+        + bench.generator.hypernetwork.config.bias_rank
+        > rank
+    ]
+    assert 0 < len(compressed) < users
+    asked = sum(len(questions) for made in compressed for questions in made.questions)
+    found = {(measure.name, measure.arm): measure for measure in record.measures()}
+    assert found["exact/compressed", "adapter"].count == found["exact/uncompressed", "adapter"].count == asked
+    assert found["gap/together", "adapter"].value == pytest.approx(
+        found["exact/together", "adapter"].value - found["exact/alone", "adapter"].value
+    )
 
 
 def test_removed_document_is_gone_exactly(bench, removal):
@@ -330,6 +366,34 @@ def test_sittings_ask_about_other_statements_and_the_opposite_answers_the_other_
             statement = question.split('"')[1]
             assert statement not in sitting.document.split("\n- ")
             assert truth == statement.startswith(mine)
+
+
+def test_other_persona_is_no_neighbour_in_the_alphabet():
+    personas = [
+        Persona(name=str(n), agrees=tuple(f"{n} {m}" for m in range(40)), disagrees=tuple(f"no {m}" for m in range(40)))
+        for n in range(6)
+    ]
+    sittings = make_sittings(personas, 6)
+    for index, sitting in enumerate(sittings):
+        other = sittings[other_sitting(sittings, index)]
+        assert other.reversed == sitting.reversed
+        assert (other.persona - sitting.persona) % 6 == 3
+    assert other_sitting(sittings[:1], 0) == 0
+
+
+def test_texts_of_one_source_are_no_independent_observations(bench):
+    talks, stories = real_talks(bench, Random(0)), real_stories(bench, Random(0))
+    assert len({str(text.turns) for text in talks}) == len(talks)
+    # Some dialogues are told from both sides, every tale has two sections.
+    said = [{turn.content for turn in text.turns} for text in talks]
+    for first, one in zip(talks, said, strict=True):
+        for second, other in zip(talks, said, strict=True):
+            assert (first.source == second.source) == bool(one & other - {"Nice."})
+    assert len({text.source for text in talks}) < len(talks)
+    assert len({text.source for text in stories}) == len(stories) / 2
+    result = evaluate(bench, suite="interference", count=len(talks) + 5)
+    assert result.measure("loss/stories", "none").count == len(stories)
+    assert any("scored once" in note for note in result.notes)
 
 
 EXPECTED = {
@@ -407,10 +471,19 @@ def test_every_suite_is_tested():
     assert set(EXPECTED) | {"frontier"} == set(SUITES)
 
 
-def test_frontier_sets_quality_beside_time(bench):
+def test_frontier_sets_quality_beside_time(bench, monkeypatch):
+    generated = [bench.generator.generate(task.document).adapter for task in make_tasks(2, queries=3)]
+    ranks = []
+
+    def fine_tuned(*arguments, rank, **options):
+        ranks.append(rank)
+        return finetune(*arguments, rank=rank, **options)
+
+    monkeypatch.setattr(import_module("training.evaluation.suites.frontier"), "finetune", fine_tuned)
     record = frontier(bench, 2, distilled=(1, 3))
     found = {(measure.name, measure.arm): measure for measure in record.measures()}
     assert {("exact", arm) for arm in ARMS} <= set(found)
+    assert ranks == [adapter.rank for adapter in generated] * 3
     for method in ("generated", "distillation-1", "distillation-3", "finetune"):
         assert found[f"exact/{method}", "adapter"].count == found["exact", "none"].count
         assert found[f"time_s/{method}", "adapter"].value > 0
@@ -452,7 +525,9 @@ def test_command_measures_documents_of_ones_own_and_writes_a_report(root, monkey
     assert run.exit_code == 0, run.output
     results = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(results) == 2  # the checkpoint was named twice
-    assert {measure["name"] for measure in results[0]["measures"]} == {"exact", "exact/a place"}
+    names = {measure["name"] for measure in results[0]["measures"]}
+    assert {name for name in names if not is_comparison(name)} == {"exact", "exact/a place"}
+    assert "gap/none/exact/a place" in names
     assert results[0]["suite"] == "documents"
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "exact/a place" in page
@@ -464,6 +539,7 @@ def test_command_prints_a_table_for_people(root, monkeypatch):
     assert run.exit_code == 0, run.output
     assert "exact/unseen-phrasing" in run.stdout
     assert "of prompt" in run.stdout
+    assert "gap/none" not in run.stdout
 
 
 @pytest.mark.parametrize(

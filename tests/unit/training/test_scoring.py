@@ -1,6 +1,7 @@
 """What counts as right, who may stand in as somebody else, and how sure a figure is."""
 
 import math
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 
 from training.evaluation.cases import Case, Probe, stranger_to
 from training.evaluation.intervals import ratio_of, share_of
+from training.evaluation.measures import is_comparison
 from training.evaluation.record import Record
 from training.evaluation.scoring import contains, is_exact, quoted_phrases
-from training.evaluation.suites.profiles import general_probe, profile_cases, stated_probe
-from training.world.manners import MANNERS, PLAIN
-from training.world.questions import DECLINE, Question
+from training.evaluation.suites.profiles import general_probe, profile_cases, stated_probe, with_phrases
+from training.world.manners import MANNERS, PLAIN, Manner
+from training.world.people import make_person
+from training.world.questions import DECLINE, Question, ask_fact
 
 ARR = next(manner for manner in MANNERS if manner.opening == "Arr")
 
@@ -133,7 +136,7 @@ def test_stranger_who_shares_an_answer_is_never_chosen():
 
 def test_neighbour_often_shares_an_answer():
     """The twin: without the rule, the control would be asked about what it knows."""
-    cases = profile_cases(60)
+    cases = profile_cases(400)
     pairs = zip(cases, [*cases[1:], cases[0]], strict=True)
     assert any(contains(after.document, answer) for item, after in pairs for answer in item.secrets)
 
@@ -258,6 +261,39 @@ def test_record_orders_names_and_arms_and_leaves_out_what_is_no_ratio():
     ]
     assert len(record.notes) == 1
     assert "gain-ratio/x" in record.notes[0]
+
+
+def test_comparisons_of_arms_are_paired_by_person():
+    record = Record()
+    # Both people answer half under the adapter; in the prompt one answers all and the other half.
+    for person, (prompt, adapter) in enumerate([((True, True), (True, False)), ((True, False), (False, True))]):
+        for hit in prompt:
+            record.hit("exact", "prompt", hit, cluster=person)
+        for hit in adapter:
+            record.hit("exact", "adapter", hit, cluster=person)
+            record.hit("exact", "none", False, cluster=person)
+    record.compare_arms()
+    found = {measure.name: measure for measure in record.measures() if is_comparison(measure.name)}
+    assert set(found) == {"of-prompt/exact", "gap/prompt/exact", "gap/none/exact"}
+    assert found["of-prompt/exact"].value == pytest.approx(2 / 3)
+    assert found["gap/prompt/exact"].value == pytest.approx(-0.25)
+    # Equal for both people, so nothing is left to chance, where the shares themselves have wide intervals.
+    assert (found["gap/none/exact"].low, found["gap/none/exact"].high) == pytest.approx((0.5, 0.5))
+
+
+def test_plain_speaker_uses_no_phrase_that_was_made_up_for_somebody_else():
+    loud = make_person(Random(0), fact_count=4, reserved=False)
+    loud = replace(loud, manner=Manner(ending="iron lantern"))
+    plain = replace(loud, manner=PLAIN)
+    cases = [
+        Case(document="", probes=(stated_probe(ask_fact(person, "name", Random(1))),), person=number)
+        for number, person in enumerate((loud, plain))
+    ]
+    reply = loud.manner.speak(plain.facts["name"])
+    for known, expected in ((cases, True), (with_phrases(cases), False)):
+        assert dict(known[1].probes[0].scores(reply))["manner/plain"] is expected
+    assert dict(with_phrases(cases)[1].probes[0].scores(reply))["exact"]
+    assert dict(with_phrases(cases)[0].probes[0].scores(reply))["manner"]
 
 
 @pytest.mark.parametrize("said", ["O'Brien", "o\u2019brien.", '"O\'Brien"', " O'Brien! "])

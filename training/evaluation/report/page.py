@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
-from training.evaluation.measures import ARMS, Arm, Evaluation, Measure
+from training.evaluation.measures import ARMS, Arm, Evaluation, Measure, is_comparison
 from training.evaluation.numbers import of_prompt, shown
 from training.evaluation.report.charts import Point, bar_chart, line_chart, time_chart
 
@@ -120,6 +120,8 @@ def _table(result: Evaluation) -> str:
     head = "".join(f"<th>{arm}</th>" for arm in ARMS)
     rows = []
     for name in result.names:
+        if is_comparison(name):
+            continue
         cells = [result.measure(name, arm) for arm in ARMS]
         count = max(m.count for m in cells if m)
         ratio = of_prompt(result, name)
@@ -132,7 +134,14 @@ def _table(result: Evaluation) -> str:
 
 def _side_by_side(results: Sequence[Evaluation]) -> str:
     """The document's own adapter, a column a checkpoint."""
-    names = list(dict.fromkeys(name for result in results for name in result.names if not name.startswith(_ATTRIBUTE)))
+    names = list(
+        dict.fromkeys(
+            name
+            for result in results
+            for name in result.names
+            if not name.startswith(_ATTRIBUTE) and not is_comparison(name)
+        )
+    )
     head = "".join(f"<th>{escape(result.checkpoint)}</th>" for result in results)
     rows = []
     for name in names:

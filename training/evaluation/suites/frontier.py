@@ -59,23 +59,32 @@ def frontier(bench: Bench, count: int, *, distilled: Sequence[int] = DISTILLED) 
     """
     record = Record()
     tasks = make_tasks(count, queries=max(distilled))
-    generated, seconds = _timed(bench, GENERATED, tasks, lambda task: bench.generator.generate(task.document).adapter)
+    generated, seconds = _timed(
+        bench, GENERATED, len(tasks), lambda person: bench.generator.generate(tasks[person].document).adapter
+    )
     bench.ask(record, [_case(task, "exact", person) for person, task in enumerate(tasks)], generated)
     _measure(bench, record, tasks, GENERATED, generated, seconds, of=seconds)
-    methods: dict[str, Callable[[Task], Adapter]] = {
-        f"distillation-{queries}": lambda task, queries=queries: _distilled(bench, task, queries)  # type: ignore[misc]
+    methods: dict[str, Callable[[Task], list[Example]]] = {
+        f"distillation-{queries}": lambda task, queries=queries: _answers(bench, task, queries)  # type: ignore[misc]
         for queries in distilled
     }
-    methods["finetune"] = lambda task: _finetuned(bench, task)
-    for method, make in methods.items():
-        adapters, spent = _timed(bench, method, tasks, make)
+    methods["finetune"] = lambda task: _truth(bench, task)
+    for method, examples in methods.items():
+        adapters, spent = _timed(
+            bench,
+            method,
+            len(tasks),
+            # Of the rank that the same person's generated adapter has.
+            lambda person, examples=examples: _fitted(bench, examples(tasks[person]), rank=generated[person].rank),  # type: ignore[misc]
+        )
         _measure(bench, record, tasks, method, adapters, spent, of=seconds)
-        _compare(record, method)
-    signature = bench.generator.signature
+        record.compare(f"gap/{method}", f"exact/{GENERATED}", f"exact/{method}")
+    ranks = sorted({adapter.rank for adapter in generated})
     record.note(
-        f"All adapters have rank {signature.rank} on {', '.join(signature.target_modules)}; "
-        f"optimised ones see every query {PASSES} times, in batches of {_BATCH}. Times are one document after another, "
-        f"the teacher's answers included, on {bench.base.device.type}."
+        f"A person's adapters all have the rank of the generated one, {' or '.join(map(str, ranks))}, on "
+        f"{', '.join(bench.generator.signature.target_modules)}; optimised ones see every query {PASSES} times in "
+        f"batches of {_BATCH}, or more often where that would be fewer than {_LEAST_STEPS} steps. Times are one "
+        f"document after another, the teacher's answers included, on {bench.base.device.type}."
     )
     return record
 
@@ -108,18 +117,16 @@ def _queries(person: Person, random: Random, asked: Sequence[Question], *, count
     return queries
 
 
-def _timed(
-    bench: Bench, method: str, tasks: Sequence[Task], make: Callable[[Task], Adapter]
-) -> tuple[list[Adapter], list[float]]:
-    """An adapter for each task and the seconds it took, after one that warms up."""
+def _timed(bench: Bench, method: str, people: int, make: Callable[[int], Adapter]) -> tuple[list[Adapter], list[float]]:
+    """An adapter for each person and the seconds it took, after one that warms up."""
     if method == GENERATED:
-        make(tasks[0])
+        make(0)
     adapters, seconds = [], []
-    for done, task in enumerate(tasks, start=1):
+    for person in range(people):
         started = perf_counter()
-        adapters.append(make(task))
+        adapters.append(make(person))
         seconds.append(perf_counter() - started)
-        bench.progress(method, done, len(tasks))
+        bench.progress(method, person + 1, people)
     return adapters, seconds
 
 
@@ -141,25 +148,20 @@ def _measure(
             record.amount(f"time-ratio/{method}", "adapter", spent, of=generation, cluster=person)
 
 
-def _compare(record: Record, method: str) -> None:
-    """How much better the generated adapter answers, person by person."""
-    ours, theirs = (record.totals(f"exact/{name}", "adapter") for name in (GENERATED, method))
-    for person, (hits, questions) in ours.items():
-        record.amount(f"gap/{method}", "adapter", hits - theirs[person][0], of=questions, cluster=person)
-
-
 def _case(task: Task, name: str, person: int) -> Case:
     probes = tuple(Probe(text=q.text, answers=(q.answer,), measures=(name,)) for q in task.asked)
     return Case(document=task.document, probes=probes, person=person)
 
 
-def _distilled(bench: Bench, task: Task, queries: int) -> Adapter:
-    return _fitted(bench, distil(bench.base, task.document, [query.text for query in task.queries[:queries]]))
+def _answers(bench: Bench, task: Task, queries: int) -> list[Example]:
+    """What the base model says to so many queries with the document in its prompt."""
+    return distil(bench.base, task.document, [query.text for query in task.queries[:queries]])
 
 
-def _finetuned(bench: Bench, task: Task) -> Adapter:
+def _truth(bench: Bench, task: Task) -> list[Example]:
+    """The true replies to all queries, and the document."""
     examples = [_true_reply(bench, query) for query in task.queries]
-    return _fitted(bench, [*examples, replace(recital(bench.base, task.document), weight=0.25)])
+    return [*examples, replace(recital(bench.base, task.document), weight=0.25)]
 
 
 def _true_reply(bench: Bench, query: Question) -> Example:
@@ -169,13 +171,13 @@ def _true_reply(bench: Bench, query: Question) -> Example:
     return Example(prompt_ids=tuple(prompt), reply_ids=tuple(whole[len(prompt) :]))
 
 
-def _fitted(bench: Bench, examples: Sequence[Example]) -> Adapter:
+def _fitted(bench: Bench, examples: Sequence[Example], *, rank: int) -> Adapter:
     generator = bench.generator
     return finetune(
         bench.base,
         examples,
         target_modules=generator.signature.target_modules,
-        rank=generator.signature.rank,
+        rank=rank,
         scaling=generator.hypernetwork.config.scaling,
         steps=max(_LEAST_STEPS, PASSES * len(examples) // _BATCH),
         learning_rate=_LEARNING_RATE,

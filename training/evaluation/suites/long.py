@@ -61,17 +61,17 @@ def long(bench: Bench, count: int) -> Record:
         [write(state) for state in together],
         label="together",
     )
-    for name, most in (("compressed", None), ("uncompressed", RANKS_OF_ANY_STATE)):
-        bench.ask(
-            record,
-            [
-                _case(_joined(user), user, range(len(user.documents)), f"exact/{name}", i)
-                for i, user in enumerate(users)
-            ],
-            [write(state, max_rank=most) for state in together],
-            arms=("adapter",),
-            label=name,
-        )
+    whole = [write(state, max_rank=RANKS_OF_ANY_STATE) for state in together]
+    # Where all ranks have room nothing is compressed, and nothing lost.
+    larger = [index for index, adapter in enumerate(whole) if adapter.rank > bench.generator.signature.rank]
+    for name, adapters in (
+        ("compressed", [write(together[index]) for index in larger]),
+        ("uncompressed", [whole[index] for index in larger]),
+    ):
+        cases = [_case(_joined(users[i]), users[i], range(len(users[i].documents)), f"exact/{name}", i) for i in larger]
+        bench.ask(record, cases, adapters, arms=("adapter",), label=name)
+    record.compare("gap/together", "exact/together", "exact/alone")
+    record.compare("gap/compressed", "exact/compressed", "exact/uncompressed")
     bench.ask(
         record,
         [_case_after_removal(user, index) for index, user in enumerate(users)],
@@ -80,7 +80,9 @@ def long(bench: Bench, count: int) -> Record:
     )
     record.note(
         "`exact/alone` and `exact/together` ask the same questions. After one document is removed, `exact/kept` asks "
-        "about the others and `exact/removed` about what only that one said, to be declined."
+        "about the others and `exact/removed` about what only that one said, to be declined. "
+        f"{len(larger)} of {len(users)} users have more ranks than the checkpoint's {bench.generator.signature.rank}: "
+        "`exact/compressed` and `exact/uncompressed` are theirs."
     )
     return record
 

@@ -1,12 +1,12 @@
 """One fact hidden in a long document."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle
 from random import Random
 from typing import Any
 
+from hypernet.documents import tokens_of_chunks
 from training.evaluation.bench import RANKS_OF_ANY_STATE, Bench
 from training.evaluation.cases import Case, Probe
 from training.evaluation.record import Record
@@ -32,31 +32,37 @@ _SENTENCES_A_PARAGRAPH = 5
 def needle(bench: Bench, count: int) -> Record:
     """``count`` documents of every length, one question each, under every arm.
 
-    A document of ``5x`` has five times as many tokens as the largest number of chunks that the generator was trained
-    with holds. It is longer than the base model's context long before: the arm ``prompt`` reads what fits.
+    A document of ``5x`` is cut into about five times as many chunks as the generator was trained with at most;
+    ``chunks/5x`` says into how many. It is longer than the base model's context long before: the arm ``prompt`` reads
+    what fits.
     """
     record = Record()
     sentences = _filler(bench, record)
-    trained = bench.generator.trained_chunks * bench.generator.chunk_tokens
-    lengths = {f"{multiple}x": multiple * trained for multiple in MULTIPLES}
+    generator = bench.generator
+    lengths = {
+        f"{multiple}x": tokens_of_chunks(
+            multiple * generator.trained_chunks, chunk_tokens=generator.chunk_tokens, markup=bench.tokens("")
+        )
+        for multiple in MULTIPLES
+    }
     lengths[f"window-{WINDOWS}x"] = WINDOWS * bench.base.max_context_tokens
     record.note(
-        f"1x is {trained} tokens: {bench.generator.trained_chunks} chunks of {bench.generator.chunk_tokens}, the most "
-        f"that training had; the base model's context is {bench.base.max_context_tokens} tokens."
+        f"1x is {lengths['1x']} tokens: as many as {generator.trained_chunks} chunks of at most "
+        f"{generator.chunk_tokens} tokens take, the most that training had; the base model's context is "
+        f"{bench.base.max_context_tokens} tokens."
     )
     for name, tokens in lengths.items():
-        if tokens > bench.generator.max_document_tokens:
-            record.note(
-                f"{name} is left out: it has {tokens} tokens, {bench.generator.max_document_tokens} is the limit."
-            )
+        if tokens > generator.max_document_tokens:
+            record.note(f"{name} is left out: it has {tokens} tokens, {generator.max_document_tokens} is the limit.")
             continue
         cases = needle_cases(bench, count, name=name, tokens=tokens, sentences=sentences)
         states = bench.read([case.document for case in cases], what=f"{name} documents")
-        adapters = [bench.generator.write(state) for state in states]
+        adapters = [generator.write(state) for state in states]
         bench.ask(record, cases, adapters, label=name)
-        for person, adapter in enumerate(adapters):
+        for person, (state, adapter) in enumerate(zip(states, adapters, strict=True)):
+            record.amount(f"chunks/{name}", "adapter", state.chunks, cluster=person)
             record.amount(f"size_bytes/{name}", "adapter", adapter.size_bytes, cluster=person)
-        whole = [bench.generator.write(state, max_rank=RANKS_OF_ANY_STATE) for state in states]
+        whole = [generator.write(state, max_rank=RANKS_OF_ANY_STATE) for state in states]
         if any(of_all.rank > adapter.rank for of_all, adapter in zip(whole, adapters, strict=True)):
             for kind, written in (("compressed", adapters), ("uncompressed", whole)):
                 again = [_measured_as(case, f"exact/{kind}/{name}") for case in cases]
@@ -108,21 +114,28 @@ def _hidden(person: Person, key: str, random: Random) -> tuple[str, Question]:
 def _haystack(bench: Bench, random: Random, sentences: list[str], statement: str, *, answer: str, tokens: int) -> str:
     start = random.randrange(len(sentences))
     ahead = (sentence for sentence in cycle(sentences[start:] + sentences[:start]) if not contains(sentence, answer))
-    size = len(bench.reply_tokens(statement)) + bench.tokens("a")
     chosen: list[str] = []
-    for sentence in ahead:
-        # A space and a paragraph's end cost a token or two that the sentence alone does not show.
-        size += len(bench.reply_tokens(sentence)) + 2
-        if size > tokens:
-            break
-        chosen.append(sentence)
+    room, more = tokens - bench.tokens(statement), True
+    # What the sentences take together is known when they stand together: a paragraph's end is a token, a space is none.
+    while more:
+        more = False
+        for sentence in ahead:
+            room -= len(bench.reply_tokens(sentence))
+            if room < 0:
+                break
+            chosen.append(sentence)
+            more = True
+        room = tokens - bench.tokens(_in_paragraphs([*chosen, statement]))
+    while room < 0:
+        chosen.pop()
+        room = tokens - bench.tokens(_in_paragraphs([*chosen, statement]))
     chosen.insert(random.randint(0, len(chosen)), statement)
-    return "\n\n".join(_paragraphs(chosen))
+    return _in_paragraphs(chosen)
 
 
-def _paragraphs(sentences: list[str]) -> Iterator[str]:
-    for start in range(0, len(sentences), _SENTENCES_A_PARAGRAPH):
-        yield " ".join(sentences[start : start + _SENTENCES_A_PARAGRAPH])
+def _in_paragraphs(sentences: list[str]) -> str:
+    starts = range(0, len(sentences), _SENTENCES_A_PARAGRAPH)
+    return "\n\n".join(" ".join(sentences[start : start + _SENTENCES_A_PARAGRAPH]) for start in starts)
 
 
 def _filler(bench: Bench, record: Record) -> list[str]:

@@ -47,7 +47,6 @@ def personality(bench: Bench, count: int) -> Record:
     adapters = bench.write([sitting.document for sitting in sittings])
     controls: dict[Arm, Sequence[Adapter | None]] = {
         "adapter": adapters,
-        # As many personas further on as there are to choose from: another persona of the same side.
         "other": [adapters[_other(sittings, index)] for index in range(len(sittings))],
         "mean": [_mean(bench)] * len(sittings),
     }
@@ -69,7 +68,12 @@ def personality(bench: Bench, count: int) -> Record:
                 guessed = blind[index][number] == truth
                 record.hit("floor/persona-blind", "none", guessed, cluster=sitting.persona)
                 record.amount("gap/floor", "adapter", right["adapter"] - guessed, cluster=sitting.persona)
-    record.note(f"Statements of {len(personas)} held-out personas: {SOURCE}.")
+    known = {text for p in read_personas(bench.data, held_out=False) for text in (*p.agrees, *p.disagrees)}
+    statements = [text for p in personas for text in (*p.agrees, *p.disagrees)]
+    record.note(
+        f"Statements of {len(personas)} held-out personas: {SOURCE}. {sum(text in known for text in statements)} of "
+        f"{len(statements)} also stand under a persona of training."
+    )
     return record
 
 
@@ -88,10 +92,14 @@ def make_sittings(personas: Sequence[Persona], count: int) -> list[Sitting]:
 
 
 def _other(sittings: Sequence[Sitting], index: int) -> int:
-    """The next sitting of another persona on the same side."""
+    """The sitting of another persona on the same side, from halfway round the circle of all: personas stand in the
+    order of their names, and neighbours there are much the same (*interest in maths*, *interest in science*).
+    """
     mine = sittings[index]
-    following = [*range(index + 1, len(sittings)), *range(index)]
-    others = (at for at in following if sittings[at].persona != mine.persona and sittings[at].reversed == mine.reversed)
+    sides = [at for at, sitting in enumerate(sittings) if sitting.reversed == mine.reversed]
+    half = sides.index(index) + len(sides) // 2
+    following = [sides[(half + step) % len(sides)] for step in range(len(sides))]
+    others = (at for at in following if sittings[at].persona != mine.persona)
     return next(others, index)
 
 

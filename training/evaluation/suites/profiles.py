@@ -1,5 +1,6 @@
 """People, names, places and numbers that training never drew, asked about everything that a profile says."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from zlib import crc32
@@ -24,7 +25,7 @@ _TOKENS_STEP = 50
 def profiles(bench: Bench, count: int) -> Record:
     """Every question about ``count`` people under every arm."""
     record = Record()
-    cases = [with_length(bench, case) for case in profile_cases(count)]
+    cases = [with_length(bench, case) for case in with_phrases(profile_cases(count))]
     bench.ask(record, cases, bench.write([case.document for case in cases]))
     return record
 
@@ -94,6 +95,21 @@ def general_probe(random: Random) -> Probe:
 def talk_probe(person: Person, random: Random) -> Probe:
     """A courtesy, answered in the person's manner."""
     return _probe(small_talk(person, random), ["exact", "exact/talk"], of_document=False)
+
+
+def with_phrases(cases: Sequence[Case]) -> list[Case]:
+    """``cases`` whose probes know the phrases that were made up for any of them: under somebody else's adapter a reply
+    may be spoken in that person's manner.
+    """
+    made_up = {
+        probe.manner.phrase: None
+        for case in cases
+        for probe in case.probes
+        if probe.manner != PLAIN and not probe.manner.is_listed
+    }
+    return [
+        replace(case, probes=tuple(replace(probe, phrases=tuple(made_up)) for probe in case.probes)) for case in cases
+    ]
 
 
 def with_length(bench: Bench, case: Case) -> Case:
