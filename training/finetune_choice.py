@@ -5,20 +5,19 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from torch import Tensor
 
 from hypernet.generators import write_finetune_checkpoint
 from hypernet.hypernetworks import FinetuneConfig, FinetuneHypernetwork
 from hypernet.hypernetworks.hypernetwork import Chunks
-from hypernet.models import AdaptedModel, BaseModel
+from training.frozen_base import OnFrozenBase
 from training.objectives import supervised_loss
-from training.packing import PackedRows, packed_logits
+from training.packing import IGNORED, PackedRows, packed_logits
 from training.profiles_data import CaseBatch
 
 
-class FinetuneChoice(lightning.LightningModule):
+class FinetuneChoice(OnFrozenBase):
     """Fine-tuning has no weights of its own; what can be learnt is how to do it. Every document of training is learnt
     by heart at every rate and for every number of steps, and scored on questions that its fine-tuning did not see.
 
@@ -45,15 +44,10 @@ class FinetuneChoice(lightning.LightningModule):
         chunk_tokens: int = 320,
         max_documents: int = 8,
     ) -> None:
-        super().__init__()
+        super().__init__(base, target_modules)
         self.save_hyperparameters(ignore=["base"])
         self.automatic_optimization = False
-        folder = Path(base).resolve()
-        # Held, not registered: the frozen base is no part of what is learnt, saved or counted.
-        self._held: dict[str, Any] = {"base": BaseModel.load(folder, name=folder.parent.name, dtype=torch.float32)}
-        self._held["adapted"] = AdaptedModel(self.base_model, target_modules)
         self.shapes = self.base_model.target_shapes(target_modules)
-        self.target_modules = tuple(target_modules)
         self.rank = rank
         self.scaling = scaling
         self.settings = tuple(product(steps, learning_rates))
@@ -62,22 +56,16 @@ class FinetuneChoice(lightning.LightningModule):
         self.register_buffer("losses", torch.zeros(len(self.settings), dtype=torch.float64))
         self.register_buffer("documents", torch.zeros((), dtype=torch.long))
 
-    @property
-    def base_model(self) -> BaseModel:
-        """The frozen base model."""
-        base: BaseModel = self._held["base"]
-        return base
-
     def training_step(self, batch: CaseBatch, batch_index: int) -> None:
-        """Learn the batch's documents in every way; those of many chunks, or without a word, are left out."""
+        """Learn the batch's documents in every way; not those of many chunks, or that nothing is asked about."""
         first = 0
         for index, count in enumerate(batch.counts):
             (text, *more), at = batch.chunks.texts[first : first + count], first
             first += count
-            if more or not text.strip():
+            rows = PackedRows(*(part[index : index + 1] for part in batch.rows))
+            if more or not text.strip() or bool((rows.labels == IGNORED).all()):
                 continue
             chunk = Chunks(texts=(text,), ids=batch.chunks.ids[at : at + 1], mask=batch.chunks.mask[at : at + 1])
-            rows = PackedRows(*(part[index : index + 1] for part in batch.rows))
             for number, (steps, rate) in enumerate(self.settings):
                 self.losses[number] += self._loss(chunk, rows, steps=steps, rate=rate)
             self.documents += 1
@@ -93,8 +81,7 @@ class FinetuneChoice(lightning.LightningModule):
             features = learner.features(self.base_model, chunk)
         with torch.no_grad():
             lora = learner.join(learner(features), [1])
-            adapted: AdaptedModel = self._held["adapted"]
-            logits = packed_logits(adapted, rows, lora, scaling=self.scaling)
+            logits = packed_logits(self.adapted, rows, lora, scaling=self.scaling)
             return supervised_loss(logits, rows.labels).double()
 
     def _config(self, *, steps: int, rate: float) -> FinetuneConfig:
@@ -126,4 +113,5 @@ class FinetuneChoice(lightning.LightningModule):
             scaling=self.scaling,
             steps=chosen_steps,
             learning_rate=rate,
+            origin=origin,
         )

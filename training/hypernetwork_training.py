@@ -5,17 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import lightning
 import torch
 from torch import Tensor
 
 from hypernet.hypernetworks import save_checkpoint
 from hypernet.hypernetworks.hypernetwork import Chunks, Pairs
-from hypernet.models import AdaptedModel, BaseModel
 from hypernet.models.functional import LoraTensors
 from training.architectures import Architecture, Perceiver
 from training.callbacks.collapse_guard import MEAN_LOSS, OWN_LOSS
 from training.collapse import Updates, mean_adapter
+from training.frozen_base import OnFrozenBase
 from training.objectives import (
     distillation_loss,
     other_person_loss,
@@ -55,6 +54,17 @@ def exact_conversations(logits: Tensor, rows: PackedRows, labels: Tensor) -> lis
 
 
 @runtime_checkable
+class Teaching(Protocol):
+    """Data that can have the document beside the conversations, for a teacher to read.
+
+    Attributes:
+        teacher_tokens: the longest document with its conversations that the teacher reads, in tokens; none if 0.
+    """
+
+    teacher_tokens: int
+
+
+@runtime_checkable
 class TrainingData(Protocol):
     """What a released hypernetwork's manifest tells about its data."""
 
@@ -73,7 +83,7 @@ class TrainingData(Protocol):
         """The most chunks that a document of training has."""
 
 
-class HypernetworkTraining(lightning.LightningModule):
+class HypernetworkTraining(OnFrozenBase):
     """A hypernetwork, trained so that the base model answers under the adapter as if it had read the document.
 
     Args:
@@ -123,21 +133,12 @@ class HypernetworkTraining(lightning.LightningModule):
         warmup_steps: int = 60,
         decay_share: float = 0.4,
     ) -> None:
-        super().__init__()
+        super().__init__(base, target_modules)
         # A path is no plain value, and a training checkpoint must load without unpickling anything.
         self.save_hyperparameters(ignore=["base", "architecture", "start"])
-        # Held, not registered: the frozen base is no part of what is trained, saved or counted.
-        folder = Path(base).resolve()
-        self._held: dict[str, Any] = {
-            # In float32 whatever the files hold: precision is the trainer's to lower.
-            "base": BaseModel.load(folder, name=folder.parent.name, dtype=torch.float32)
-        }
-        shapes = self.base_model.target_shapes(target_modules)
-        self._held["adapted"] = AdaptedModel(self.base_model, target_modules)
-        self.hypernetwork = architecture.build(self.base_model, shapes)
+        self.hypernetwork = architecture.build(self.base_model, self.base_model.target_shapes(target_modules))
         if start is not None:
             start_from(self.hypernetwork, Path(start))
-        self.target_modules = tuple(target_modules)
         self.chunk_tokens = chunk_tokens
         self.max_document_tokens = max_document_tokens
         self.supervised_weight = supervised_weight
@@ -153,11 +154,11 @@ class HypernetworkTraining(lightning.LightningModule):
         self.warmup_steps = warmup_steps
         self.decay_share = decay_share
 
-    @property
-    def base_model(self) -> BaseModel:
-        """The frozen base model."""
-        base: BaseModel = self._held["base"]
-        return base
+    def setup(self, stage: str) -> None:
+        """Ask the data for what the teacher reads, if there is one."""
+        data = getattr(self.trainer, "datamodule", None)
+        if self.distillation_weight and isinstance(data, Teaching):
+            data.teacher_tokens = self.base_model.max_context_tokens
 
     def generate(self, batch: CaseBatch) -> tuple[Pairs, Pairs]:
         """What the chunks of the batch's documents write, and the adapters of the documents."""
@@ -184,15 +185,14 @@ class HypernetworkTraining(lightning.LightningModule):
 
     def logits(self, rows: PackedRows, lora: Mapping[str, LoraTensors] | None) -> Tensor:
         """Logits of the packed conversations under the adapters of their documents."""
-        adapted: AdaptedModel = self._held["adapted"]
-        return packed_logits(adapted, rows, lora, scaling=self.hypernetwork.config.scaling)
+        return packed_logits(self.adapted, rows, lora, scaling=self.hypernetwork.config.scaling)
 
     def training_step(self, batch: CaseBatch, batch_index: int) -> dict[str, Any]:
         """Loss on the replies under the adapters, the retention term, and the size of what was written."""
         pairs, lora = self.generate(batch)
         logits = self.logits(batch.rows, lora)
         loss = self._reply_losses(batch, logits, lora)
-        if self.retention_weight:
+        if self.retention_weight and batch.retention is not None:
             with torch.no_grad():
                 bare = self.logits(batch.retention, None)
             retention = retention_loss(logits, bare, batch.held, batch.retention.labels)
@@ -208,15 +208,17 @@ class HypernetworkTraining(lightning.LightningModule):
         reply_loss = supervised_loss(logits, labels, batch.weights)
         self.log("reply_loss", reply_loss, prog_bar=True)
         loss = self.supervised_weight * reply_loss
-        if self.distillation_weight:
+        if self.distillation_weight and batch.teacher_rows is not None:
+            told = batch.teacher_rows.labels
             with torch.no_grad():
-                told = self.logits(batch.teacher_rows, None)
-                teacher = top_k(told, batch.teacher_rows.labels, k=self.distillation_tokens)
-            distillation = distillation_loss(logits, labels, teacher, batch.weights)
+                teacher = top_k(self.logits(batch.teacher_rows, None), told, k=self.distillation_tokens)
+            # A document that the teacher's context cannot hold has no teacher.
+            taught = labels.masked_fill((told == IGNORED).all(1, keepdim=True), IGNORED)
+            distillation = distillation_loss(logits, taught, teacher, batch.weights)
             self.log("distillation_kl", distillation, prog_bar=True)
             loss = loss + self.distillation_weight * distillation
         if self.other_person_weight and len(batch.counts) > 1:
-            other = self.logits(batch.rows, _of_neighbours(lora))
+            other = self.logits(batch.rows, _of_others(lora))
             tokens = (labels != IGNORED).sum(1)
             own, theirs = (reply_log_probabilities(each, batch.rows).sum(1)[tokens > 0] for each in (logits, other))
             tokens = tokens[tokens > 0]
@@ -255,7 +257,10 @@ class HypernetworkTraining(lightning.LightningModule):
         """
         _, lora = self.generate(batch)
         losses = {"own": OWN_LOSS, "mean": MEAN_LOSS, "other": "loss/other"}
-        for arm, tensors in (("own", lora), ("other", _of_neighbours(lora)), ("mean", mean_adapter(lora))):
+        arms = [("own", lora), ("mean", mean_adapter(lora))]
+        # Alone in its batch a document has no other.
+        arms += [("other", _of_others(lora))] if len(batch.counts) > 1 else []
+        for arm, tensors in arms:
             hits: dict[str, list[bool]] = defaultdict(list)
             logits = self.logits(batch.rows, tensors)
             self.log(losses[arm], supervised_loss(logits, batch.rows.labels), batch_size=len(batch.counts))
@@ -311,6 +316,8 @@ class HypernetworkTraining(lightning.LightningModule):
         )
 
 
-def _of_neighbours(lora: Pairs) -> Pairs:
-    """For every document of the batch the adapter of another."""
-    return {name: (a.roll(1, 0), b.roll(1, 0)) for name, (a, b) in lora.items()}
+def _of_others(lora: Pairs) -> Pairs:
+    """For every document of the batch the adapter of another, from halfway round the batch: neighbours may be about the
+    same person.
+    """
+    return {name: (a.roll(len(a) // 2, 0), b.roll(len(b) // 2, 0)) for name, (a, b) in lora.items()}

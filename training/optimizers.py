@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypernet.errors import SettingsError
+
 
 def orthogonalised(gradients: Tensor, *, iterations: int = 5) -> Tensor:
     """Nearly orthogonal matrices with the singular vectors of ``gradients``, by a quintic Newton-Schulz iteration.
@@ -117,7 +119,15 @@ def warmup_hold_decay(*, total: int, warmup: int, decay_share: float) -> Callabl
         total: steps in all.
         warmup: steps of the rise.
         decay_share: share of ``total`` that falls, 0 to 1.
+
+    Raises:
+        SettingsError: ``total`` is no number of steps; a trainer without ``max_steps`` has -1.
     """
+    if total < 1:
+        raise SettingsError(
+            f"Expected trainer.max_steps to be the number of optimiser steps, it is {total}. Set it, whatever else "
+            "ends the run: the learning rate falls towards it."
+        )
     fall = max(1, int(total * decay_share))
 
     def factor(step: int) -> float:

@@ -60,7 +60,8 @@ def pack(documents: Sequence[Sequence[Row]], pad_id: int) -> PackedRows:
         filled = 0
         for number, row in enumerate(rows):
             ids[document, at : at + len(row.ids)] = torch.tensor(row.ids)
-            positions[document, at:] = torch.arange(length - at)  # the padding after the last one goes on counting
+            # Padding stays at 0: a model may have no position for what comes after its longest text.
+            positions[document, at : at + len(row.ids)] = torch.arange(len(row.ids))
             for first, last in row.replies:
                 there = slice(filled, filled + last - first)
                 places[document, there] = torch.arange(at + first - 1, at + last - 1)

@@ -76,7 +76,7 @@ class PopulationMean(lightning.LightningModule):
         if not people:
             raise ValueError("Expected a training checkpoint of a run that has seen documents, this one has seen none.")
         mean = {name: total.cpu() / people for name, total in self._totals().items()}
-        write_mean_of_updates(self.start, mean, folder, people=people, rank=self.rank)
+        write_mean_of_updates(self.start, mean, folder, people=people, rank=self.rank, origin=origin)
 
     def _totals(self) -> dict[str, Tensor]:
         modules = self.start.hypernetwork.config.modules

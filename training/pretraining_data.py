@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from training.batch_numbers import BatchNumbers
 from training.chat_format import ChatEncoder, Row, Turn
 from training.curriculum import Curriculum
 from training.packing import pad_rows
@@ -25,7 +26,7 @@ from training.world.questions import Question, ask_absent, ask_general, intervie
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_STEPS_PER_POOL = 8
+_BATCHES_PER_POOL = 8
 _OTHER_TOKEN_WEIGHT = 0.1
 _CONVERSATION_WEIGHT, _STORY_WEIGHT, _PERSONA_WEIGHT = 0.5, 0.3, 2.0
 _STORY_WORDS = 120
@@ -97,35 +98,36 @@ class PretrainingBatches(IterableDataset[WeightedBatch]):
         curriculum: Curriculum,
         tokens_per_step: int,
         seed: int,
-        first_step: int,
+        numbers: BatchNumbers,
     ) -> None:
         self._encoder = encoder
         self._public = public
         self._curriculum = curriculum
         self._tokens_per_step = tokens_per_step
         self._seed = seed
-        self._first_step = first_step
+        self._numbers = numbers
+        self._drawn: tuple[int, list[WeightedBatch]] = (-1, [])
 
     def __iter__(self) -> Iterator[WeightedBatch]:
-        step = self._first_step
-        while True:
-            batches = self._pool(step // _STEPS_PER_POOL)
-            yield from batches[step % _STEPS_PER_POOL :]
-            step += _STEPS_PER_POOL - step % _STEPS_PER_POOL
+        for number in self._numbers:
+            pool, place = divmod(number, _BATCHES_PER_POOL)
+            if self._drawn[0] != pool:
+                self._drawn = pool, self._pool(pool)
+            yield self._drawn[1][place]
 
     def _pool(self, pool: int) -> list[WeightedBatch]:
-        """Batches of several steps at once: rows of like length together, so that little is spent on padding."""
+        """Several batches at once: rows of like length together, so that little is spent on padding."""
         random = Random(f"pretraining {self._seed} {pool}")
-        step = pool * _STEPS_PER_POOL
+        step = self._numbers.step_of(pool * _BATCHES_PER_POOL)
         weighted: list[tuple[Row, float]] = []
         tokens = 0
-        while tokens < self._tokens_per_step * _STEPS_PER_POOL:
+        while tokens < self._tokens_per_step * _BATCHES_PER_POOL:
             talks = [self._one(step, random) for _ in range(32)]
             rows = self._encoder.rows([turns for turns, _ in talks])
             weighted += [(row, weight) for row, (_, weight) in zip(rows, talks, strict=True)]
             tokens += sum(len(row.ids) for row in rows)
         weighted.sort(key=lambda pair: len(pair[0].ids))
-        batches = self._split(weighted, tokens // _STEPS_PER_POOL + 1)
+        batches = self._split(weighted, tokens // _BATCHES_PER_POOL + 1)
         random.shuffle(batches)
         return batches
 
@@ -169,12 +171,12 @@ class PretrainingBatches(IterableDataset[WeightedBatch]):
         groups: list[list[tuple[Row, float]]] = [[]]
         used = 0
         for pair in weighted:
-            if used >= budget and len(groups) < _STEPS_PER_POOL:
+            if used >= budget and len(groups) < _BATCHES_PER_POOL:
                 groups.append([])
                 used = 0
             groups[-1].append(pair)
             used += len(pair[0].ids)
-        while len(groups) < _STEPS_PER_POOL:
+        while len(groups) < _BATCHES_PER_POOL:
             groups.append([groups[-1].pop()])
         return [self._batch(group) for group in groups]
 
@@ -283,14 +285,13 @@ class PretrainingData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[WeightedBatch]:
         """Batches from the step that the trainer stands at."""
-        first_step = self.trainer.global_step if self.trainer else 0
         batches = PretrainingBatches(
             encoder=self.encoder,
             public=self.public,
             curriculum=self.curriculum,
             tokens_per_step=self.tokens_per_step,
             seed=self.seed,
-            first_step=first_step,
+            numbers=BatchNumbers.of(self.trainer),
         )
         return DataLoader(batches, batch_size=None)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from hypernet.hypernetworks.hypernetwork import Chunks
+from training.batch_numbers import BatchNumbers
 from training.chat_format import ChatEncoder, Row, Turn
 from training.curriculum import Curriculum
 from training.document_chunks import among, split_at_random
@@ -84,11 +85,12 @@ class CaseBatch(NamedTuple):
         counts: number of chunks of each document.
         rows: questions and replies, no document; then, without labels, talk that has nothing to do with the person.
         teacher_rows: for each document one conversation: the document, then all its questions and replies; the labelled
-            tokens are those of ``rows``, in the same order.
+            tokens are those of ``rows``, in the same order. A document that is too long for the teacher has no labels
+            here. Null where there is no teacher.
         held: int64, ``documents places``: labels of the places of ``rows`` where the bare model's distribution must be
             kept, ``IGNORED`` elsewhere.
         retention: the unrelated talk alone, that of several documents in a row, as no adapter acts on it; its labels
-            are those of ``held``, in the same order.
+            are those of ``held``, in the same order. Null where there is none.
         weights: float32, ``documents``: of a reply token in the loss.
         kinds: for every document, what each of its conversations in ``rows`` measures.
         preferences: conversations in pairs, one with its last reply in character, then one with it out of character;
@@ -98,16 +100,16 @@ class CaseBatch(NamedTuple):
     chunks: Chunks
     counts: list[int]
     rows: PackedRows
-    teacher_rows: PackedRows
+    teacher_rows: PackedRows | None
     held: Tensor
-    retention: PackedRows
+    retention: PackedRows | None
     weights: Tensor
     kinds: list[list[str]]
     preferences: PackedRows | None = None
 
 
 class ProfileBatches(IterableDataset[CaseBatch]):
-    """Endless batches of fresh people; the one for a step depends on the seed and the step alone.
+    """Endless batches of fresh people; each depends on the seed, its number and its optimiser step alone.
 
     ``distinct`` limits the people to so many, drawn again and again: for measuring what distinct documents are worth.
     """
@@ -123,8 +125,9 @@ class ProfileBatches(IterableDataset[CaseBatch]):
         questions: int,
         retention_rows: int,
         seed: int,
-        first_step: int,
+        numbers: BatchNumbers,
         distinct: int | None = None,
+        teacher_tokens: int = 0,
     ) -> None:
         self._encoder = encoder
         self._public = public
@@ -134,24 +137,25 @@ class ProfileBatches(IterableDataset[CaseBatch]):
         self._questions = questions
         self._retention_rows = retention_rows
         self._seed = seed
-        self._first_step = first_step
+        self._numbers = numbers
         self._distinct = distinct
+        self._teacher_tokens = teacher_tokens
 
     def __iter__(self) -> Iterator[CaseBatch]:
-        step = self._first_step
-        while True:
-            yield self.batch(step)
-            step += 1
+        for number in self._numbers:
+            yield self.batch(number)
 
-    def batch(self, step: int) -> CaseBatch:
-        """The batch for ``step``. One step in five asks several questions in a row, so that longer chats work too; a
-        step of many chunks has a quarter fewer documents, so that it takes about as long.
+    def batch(self, number: int) -> CaseBatch:
+        """The batch of that ``number``. One in five asks several questions in a row, so that longer chats
+        work too; one of many chunks has a quarter fewer documents, so that it takes about as long.
         """
-        random = Random(f"profiles {self._seed} {step}")
+        random = Random(f"profiles {self._seed} {number}")
+        step = self._numbers.step_of(number)
         turns = 3 if random.random() < 0.2 else 1
         many = random.random() < self._mixture.many_chunks
         documents = self._documents - (self._documents // 4 if many else 0)
-        return make_batch(self._encoder, [self._case(step, turns, many, random) for _ in range(documents)])
+        cases = [self._case(step, turns, many, random) for _ in range(documents)]
+        return make_batch(self._encoder, cases, teacher_tokens=self._teacher_tokens)
 
     def _case(self, step: int, turns: int, many: bool, random: Random) -> Case:
         draw, mixture = random.random(), self._mixture
@@ -165,7 +169,7 @@ class ProfileBatches(IterableDataset[CaseBatch]):
             return self._negative(random)
         if self._distinct is not None:
             chosen = random.randrange(self._distinct)
-            random = Random(f"profiles {self._seed} {step} {random.random()}")
+            random = Random(f"profiles {self._seed} {random.random()}")
             person_random = Random(f"distinct {self._seed} {chosen}")
             whole = make_person(person_random, fact_count=self._curriculum.last_facts, reserved=False)
             # As many facts as the curriculum has come to: always the same ones of this person, in the same words.
@@ -247,16 +251,18 @@ def _some_words(text: str, count: int, random: Random) -> str:
     return " ".join(words[start : start + count])
 
 
-def make_batch(encoder: Encoder, cases: Sequence[Case]) -> CaseBatch:
-    """Tokenise, pad and pack one batch."""
+def make_batch(encoder: Encoder, cases: Sequence[Case], *, teacher_tokens: int = 0) -> CaseBatch:
+    """Tokenise, pad and pack one batch.
+
+    Args:
+        encoder: turns text into tokens.
+        cases: documents and conversations; at least one.
+        teacher_tokens: the longest document with its conversations that a teacher reads, in tokens; no teacher if 0.
+    """
     chunks = [chunk for case in cases for chunk in case.chunks]
     chunk_rows = encoder.rows([[Turn(role="system", content=chunk)] for chunk in chunks])
     ids = pad_rows(chunk_rows, encoder.pad_id)
     lengths = torch.tensor([len(row.ids) for row in chunk_rows])
-    teacher = [
-        [Turn(role="system", content="\n".join(case.chunks)), *(turn for talk in case.talks for turn in talk)]
-        for case in cases
-    ]
     talks = [encoder.rows(case.talks) for case in cases]
     unrelated = [encoder.rows(case.unrelated) for case in cases]
     rows = pack([asked + aside for asked, aside in zip(talks, unrelated, strict=True)], encoder.pad_id)
@@ -265,13 +271,23 @@ def make_batch(encoder: Encoder, cases: Sequence[Case]) -> CaseBatch:
         chunks=Chunks(texts=tuple(chunks), ids=ids, mask=torch.arange(ids.shape[1]) < lengths[:, None]),
         counts=[len(case.chunks) for case in cases],
         rows=rows._replace(labels=rows.labels.masked_fill(aside, IGNORED)),
-        teacher_rows=pack([encoder.rows([talk]) for talk in teacher], encoder.pad_id),
+        teacher_rows=_teacher_rows(encoder, cases, most=teacher_tokens) if teacher_tokens else None,
         held=rows.labels.masked_fill(~aside, IGNORED),
-        retention=pack(_joined(unrelated), encoder.pad_id),
+        retention=pack(_joined(unrelated), encoder.pad_id) if any(unrelated) else None,
         weights=torch.tensor([case.weight for case in cases]),
         kinds=[case.kinds for case in cases],
         preferences=_preferences(encoder, cases),
     )
+
+
+def _teacher_rows(encoder: Encoder, cases: Sequence[Case], *, most: int) -> PackedRows | None:
+    told = [
+        [Turn(role="system", content="\n".join(case.chunks)), *(turn for talk in case.talks for turn in talk)]
+        for case in cases
+    ]
+    rows = [encoder.rows([talk]) for talk in told]
+    fitting = [[row for row in of_case if len(row.ids) <= most] for of_case in rows]
+    return pack(fitting, encoder.pad_id) if any(fitting) else None
 
 
 def _joined(rows: list[list[Row]]) -> list[list[Row]]:
@@ -371,6 +387,7 @@ class ProfileData(lightning.LightningDataModule):
         self.distinct_people = distinct_people
         self.validation_people = validation_people
         self.seed = seed
+        self.teacher_tokens = 0
         self.tokenizer: PreTrainedTokenizerFast
 
     def setup(self, stage: str) -> None:
@@ -416,8 +433,9 @@ class ProfileData(lightning.LightningDataModule):
             questions=self.questions,
             retention_rows=self.retention_rows,
             seed=self.seed,
-            first_step=self.trainer.global_step if self.trainer else 0,
+            numbers=BatchNumbers.of(self.trainer),
             distinct=self.distinct_people,
+            teacher_tokens=self.teacher_tokens,
         )
         return DataLoader(batches, batch_size=None)
 

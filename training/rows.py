@@ -100,10 +100,14 @@ class Parquet(RowFile):
 
     def places(self) -> Iterator[tuple[int, ConversationRow]]:
         """See the base class."""
-        from pyarrow import parquet
+        from pyarrow import ArrowInvalid, parquet
 
         number = 0
-        with parquet.ParquetFile(self.path) as file:
+        try:
+            opened = parquet.ParquetFile(self.path)
+        except ArrowInvalid as error:
+            raise RowsInvalid(f"{self.path} is no Parquet file, or not a whole one: {error}") from None
+        with opened as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for values in batch.to_pylist():
                     yield number, check_row(_without_nulls(values), f"{self.path}, row {number + 1}")

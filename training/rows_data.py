@@ -10,6 +10,7 @@ import lightning
 from torch.utils.data import DataLoader, IterableDataset
 
 from hypernet.documents.chunking import split_into_chunks
+from training.batch_numbers import BatchNumbers
 from training.chat_format import Turn
 from training.document_chunks import split_at_random
 from training.pretraining_data import question_turns
@@ -25,20 +26,28 @@ Place = tuple[int, int]
 class RowStore:
     """Files of rows, each read once as a stream and checked; then read by document, one row at a time.
 
-    Only places are in memory, some 100 bytes a row.
+    Only places are in memory, some 100 bytes a row. ``check`` raises `RowsInvalid` for a document's text that cannot be
+    used.
 
     Attributes:
         documents: for each side of the split, the places of every document's rows by the document's id.
         digest: SHA-256 over the contents of the files, in order.
     """
 
-    def __init__(self, paths: Sequence[Path], *, validation_share: float, test_share: float) -> None:
+    def __init__(
+        self, paths: Sequence[Path], *, validation_share: float, test_share: float, check: Callable[[str], None]
+    ) -> None:
         self._files = [open_rows(path) for path in paths]
         self.documents: dict[Side, dict[str, list[Place]]] = {"train": {}, "validation": {}, "test": {}}
         known: dict[str, tuple[bytes, str]] = {}
         for number, file in enumerate(self._files):
             for place, row in file.places():
                 text = hashlib.sha256(row.document.encode()).digest()
+                if row.document_id not in known:
+                    try:
+                        check(row.document)
+                    except RowsInvalid as error:
+                        raise RowsInvalid(f"{file.path}, document {row.document_id[:80]!r}: {error}") from None
                 if known.setdefault(row.document_id, (text, row.person)) != (text, row.person):
                     raise RowsInvalid(
                         f"{file.path}: two different documents, or documents of two people, have the id "
@@ -67,8 +76,8 @@ def side(person: str, *, validation_share: float, test_share: float) -> Side:
 
 
 class RowBatches(IterableDataset[CaseBatch]):
-    """Endless batches of documents with some of their conversations; the one for a step depends on the files, the seed
-    and the step alone. Every document comes once before any comes again.
+    """Endless batches of documents with some of their conversations; each depends on the files, the seed and its number
+    alone. Every document comes once before any comes again.
     """
 
     def __init__(
@@ -82,7 +91,8 @@ class RowBatches(IterableDataset[CaseBatch]):
         retention_rows: int,
         negatives: float,
         seed: int,
-        first_step: int,
+        numbers: BatchNumbers,
+        teacher_tokens: int = 0,
     ) -> None:
         self._store = store
         self._encoder = encoder
@@ -92,26 +102,26 @@ class RowBatches(IterableDataset[CaseBatch]):
         self._retention_rows = retention_rows
         self._negatives = negatives
         self._seed = seed
-        self._first_step = first_step
+        self._numbers = numbers
+        self._teacher_tokens = teacher_tokens
         self._ids = list(store.documents["train"])
         self._order: tuple[int, list[str]] = (-1, [])
 
     def __iter__(self) -> Iterator[CaseBatch]:
-        step = self._first_step
-        while True:
-            yield self.batch(step)
-            step += 1
+        for number in self._numbers:
+            yield self.batch(number)
 
-    def batch(self, step: int) -> CaseBatch:
-        """The batch for ``step``."""
-        random = Random(f"rows {self._seed} {step}")
-        start = step * self._documents
+    def batch(self, number: int) -> CaseBatch:
+        """The batch of that ``number``."""
+        random = Random(f"rows {self._seed} {number}")
+        start = number * self._documents
         cases = [self._case(self._id(start + index), random) for index in range(self._documents)]
         # One at least has something to learn, or the loss would be of nothing.
         negative = [index > 0 and random.random() < self._negatives for index in range(len(cases))]
         return make_batch(
             self._encoder,
             [self._blank(random) if blank else case for case, blank in zip(cases, negative, strict=True)],
+            teacher_tokens=self._teacher_tokens,
         )
 
     def _id(self, position: int) -> str:
@@ -202,6 +212,7 @@ class RowsData(lightning.LightningDataModule):
         self.test_share = test_share
         self.sources = list(sources)
         self.seed = seed
+        self.teacher_tokens = 0
         self.store: RowStore | None = None
 
     def setup(self, stage: str) -> None:
@@ -211,7 +222,9 @@ class RowsData(lightning.LightningDataModule):
         if self.store is not None:
             return
         self.encoder = encoder_for(AutoTokenizer.from_pretrained(self.base))
-        self.store = RowStore(self.files, validation_share=self.validation_share, test_share=self.test_share)
+        self.store = RowStore(
+            self.files, validation_share=self.validation_share, test_share=self.test_share, check=self._check
+        )
         if not self.store.documents["train"]:
             raise RowsInvalid("Expected at least one document on the training side of the split, found none.")
 
@@ -247,7 +260,8 @@ class RowsData(lightning.LightningDataModule):
             retention_rows=self.retention_rows,
             negatives=self.negatives,
             seed=self.seed,
-            first_step=self.trainer.global_step if self.trainer else 0,
+            numbers=BatchNumbers.of(self.trainer),
+            teacher_tokens=self.teacher_tokens,
         )
         return DataLoader(batches, batch_size=None)
 
@@ -292,14 +306,17 @@ class RowsData(lightning.LightningDataModule):
             )
         return make_batch(self.encoder, cases)
 
+    def _check(self, text: str) -> None:
+        chunks = len(self._cut(text, None)) if text.strip() else 1
+        if chunks > self.most_chunks:
+            raise RowsInvalid(
+                f"it takes {chunks} chunks of {self.chunk_tokens} tokens, the most is {self.most_chunks}. Raise "
+                "`most_chunks` or `chunk_tokens`, or shorten the document."
+            )
+
     def _cut(self, text: str, random: Random | None) -> list[str]:
         """``text`` in chunks: as few as fit or, if ``random`` says so, more."""
         chunks = split_into_chunks(text, count_tokens=self._count, chunk_tokens=self.chunk_tokens)
-        if len(chunks) > self.most_chunks:
-            raise RowsInvalid(
-                f"A document takes {len(chunks)} chunks of {self.chunk_tokens} tokens, the most is {self.most_chunks}. "
-                "Raise `most_chunks` or `chunk_tokens`, or shorten the document."
-            )
         if random is not None and len(chunks) == 1 and random.random() < self.many_chunks:
             return split_at_random(text, random.randint(1, self.most_chunks), random)
         return chunks

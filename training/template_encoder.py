@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from hypernet.errors import CheckpointInvalid
 from training.chat_format import CHAT_TEMPLATE, ROLE_TOKENS, ChatEncoder, Row, Turn
 
 
@@ -31,7 +32,7 @@ class TemplateEncoder:
         self.pad_id: int = tokenizer.eos_token_id if pad is None else pad
 
     def rows(self, conversations: Sequence[Sequence[Turn]]) -> list[Row]:
-        """Rows of ``conversations``. Raises `ValueError` for a template that renders a prompt otherwise than the
+        """Rows of ``conversations``. Raises `CheckpointInvalid` for a template that renders a prompt otherwise than the
         conversation that goes on from it.
         """
         return [self._row(turns) for turns in conversations]
@@ -43,7 +44,11 @@ class TemplateEncoder:
             if turn.role == "assistant":
                 prompt, said = self._render(turns[:index], prompt=True), self._render(turns[: index + 1], prompt=False)
                 if ids[: len(said)] != said or said[: len(prompt)] != prompt:
-                    raise ValueError("The chat template renders a prompt otherwise than the conversation it begins.")
+                    raise CheckpointInvalid(
+                        "The base model's chat template renders a reply otherwise once the conversation goes on, so "
+                        "that what is learnt would not be what is asked. Give it conversations of one reply, or a chat "
+                        "template that keeps what was said."
+                    )
                 replies.append((len(prompt), len(said)))
         return Row(ids=tuple(ids), replies=tuple(replies))
 

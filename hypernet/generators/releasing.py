@@ -57,10 +57,16 @@ def weight_updates(generator: Generator, document: Document | str) -> dict[str, 
 
 @torch.no_grad()
 def write_mean_of_updates(
-    generator: Generator, updates: Mapping[str, Tensor], folder: Path, *, people: int, rank: int | None = None
+    generator: Generator,
+    updates: Mapping[str, Tensor],
+    folder: Path,
+    *,
+    people: int,
+    rank: int | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """A checkpoint whose every adapter is ``updates``, the mean of `weight_updates` over ``people`` documents; see
-    `write_mean_checkpoint` for ``rank``.
+    `write_mean_checkpoint` for ``rank``. ``origin`` says how they came to be, in plain values.
     """
     config = generator.hypernetwork.config
     largest = max(min(widths) for widths in zip(config.d_in, config.d_out))
@@ -89,7 +95,8 @@ def write_mean_of_updates(
         chunk_tokens=generator.chunk_tokens,
         trained_chunks=generator.trained_chunks,
         strength=1.0,
-        training={"mean_of": generator.signature.architecture, "digest": generator.digest, "people": people},
+        training={"mean_of": generator.signature.architecture, "digest": generator.digest, "people": people}
+        | ({"origin": dict(origin)} if origin else {}),
     )
 
 
@@ -100,11 +107,13 @@ def write_finetune_checkpoint(
     target_modules: tuple[str, ...],
     chunk_tokens: int,
     max_document_tokens: int = 16384,
+    origin: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Manifest:
     """A checkpoint that learns every document from nothing; ``settings`` are further fields of `FinetuneConfig`.
 
-    ``chunk_tokens`` leaves room in the base model's context for a query and its answer.
+    ``chunk_tokens`` leaves room in the base model's context for a query and its answer; ``origin`` says, in plain
+    values, how the settings were chosen.
     """
     shapes = base.target_shapes(target_modules)
     config = FinetuneConfig(
@@ -123,7 +132,7 @@ def write_finetune_checkpoint(
         chunk_tokens=chunk_tokens,
         trained_chunks=1,
         strength=1.0,
-        training={},
+        training={"origin": dict(origin)} if origin else {},
     )
 
 

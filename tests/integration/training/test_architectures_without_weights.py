@@ -45,6 +45,7 @@ def test_mean_of_training_documents_is_what_every_document_gets(checkpoint):
     )
     assert mean.signature.architecture == "mean"
     assert mean.manifest.training["people"] == 6
+    assert mean.manifest.training["origin"]["base_model_digest"] == mean.manifest.base_model_digest
     first, second = (mean.generate(text).adapter for text in (DOCUMENT, "Somebody else altogether."))
     assert first.modules.keys() == second.modules.keys()
     for name, pair in first.folded().modules.items():
@@ -52,6 +53,22 @@ def test_mean_of_training_documents_is_what_every_document_gets(checkpoint):
         torch.testing.assert_close(pair.b @ pair.a, other.b @ other.a)
         assert (pair.b @ pair.a).abs().max() > 0
     mean.close()
+
+
+def test_documents_that_nothing_is_asked_about_do_not_count(checkpoint):
+    from training.chat_format import ChatEncoder, Turn
+    from training.finetune_choice import FinetuneChoice
+    from training.profiles_data import Case, make_batch
+
+    choice = FinetuneChoice(checkpoint / "base", rank=2, steps=(1,), learning_rates=(1e-3, 1e-2))
+    choice.log = lambda *_, **__: None
+    said = [Turn(role="user", content="Who are you?"), Turn(role="assistant", content="Ada.")]
+    asked = Case(chunks=[DOCUMENT], talks=[said], unrelated=[])
+    blank = Case(chunks=["..."], talks=[], unrelated=[said])
+    batch = make_batch(ChatEncoder(choice.base_model.tokenizer), [asked, blank])
+    choice.training_step(batch, 0)
+    assert int(choice.documents) == 1
+    assert choice.losses.isfinite().all()
 
 
 def test_best_way_of_fine_tuning_is_released(checkpoint):
@@ -73,4 +90,5 @@ def test_best_way_of_fine_tuning_is_released(checkpoint):
     assert (config.steps, config.learning_rate) == ways[int(state["losses"].argmin())]
     assert len(set(state["losses"].tolist())) > 1
     assert finetune.generate(DOCUMENT).adapter.rank == 2
+    assert finetune.manifest.training["origin"]["config"]["model"]["init_args"]["rank"] == 2
     finetune.close()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
 import hypernet
-from hypernet.errors import CheckpointMismatch
+from hypernet.errors import CheckpointInvalid, CheckpointMismatch
 from training.architectures import Perceiver
 from training.callbacks import CollapseGuard, Progress
 from training.chat_format import Turn
@@ -24,6 +25,7 @@ from training.pretraining_data import PretrainingData
 from training.profiles_data import Case, ProfileData, make_batch
 from training.rows import write_rows
 from training.rows_data import RowsData
+from training.template_encoder import TemplateEncoder
 
 TALK = [Turn(role="user", content="Who are you?"), Turn(role="assistant", content="Nobody.")]
 SHORT = Curriculum(first_facts=2, last_facts=3, steps_per_fact=1)
@@ -232,6 +234,64 @@ def test_training_starts_from_a_released_hypernetwork(base, people, tmp_path):
     wider = Perceiver(width=32, heads=2, blocks=1, mlp_ratio=2, rank=3, bias_rank=1)
     with pytest.raises(CheckpointMismatch, match=r"differs .* in rank, width"):
         hypernetwork_training(base, start=tmp_path / "perceiver", architecture=wider)
+
+
+def test_module_takes_its_base_model_and_its_batches_to_the_device(base):
+    model, data = hypernetwork_training(base, distillation_weight=1.0), profiles(base)
+    data.setup("fit")
+    data.teacher_tokens = 1000
+    batch = next(iter(data.train_dataloader()))
+    model.to("meta")
+    held = [*model.base_model.module.parameters(), *model.base_model.module.buffers()]
+    assert all(tensor.is_meta for tensor in (*held, *model.parameters()))
+    assert str(model.base_model.device) == "meta"
+    moved = move_data_to_device(batch, torch.device("meta"))
+    parts = (moved.chunks, moved.rows, moved.teacher_rows, moved.retention, (moved.held, moved.weights))
+    assert all(part.is_meta for of in parts for part in of if isinstance(part, torch.Tensor))
+
+
+def test_documents_beyond_the_teachers_context_are_learnt_without_it(base, people, tmp_path):
+    model, data = hypernetwork_training(base, distillation_weight=1.0, supervised_weight=0.0), rows(base, people)
+    trainer(tmp_path, steps=1).fit(model, datamodule=data)
+    assert data.teacher_tokens == model.base_model.max_context_tokens
+    with torch.no_grad():
+        for parameter in model.hypernetwork.parameters():
+            parameter.normal_(std=0.1)
+    data.teacher_tokens = 100_000
+    whole = next(iter(data.train_dataloader()))
+    lengths = (whole.teacher_rows.positions.max(1).values + 1).tolist()
+    assert len(set(lengths)) > 1
+    data.teacher_tokens = max(lengths) - 1
+    some = next(iter(data.train_dataloader()))
+    model.log = lambda *_, **__: None
+    losses = [float(model.training_step(batch, 0)["loss"].detach()) for batch in (whole, some)]
+    assert all(loss == loss for loss in losses)
+    assert losses[0] != losses[1]
+
+
+def test_training_without_retention_talk_and_validation_of_a_single_document_run(base, people, tmp_path):
+    data = rows(base, people)
+    data.retention_rows, data.negatives = 0, 0.0
+    run = trainer(tmp_path, steps=2)
+    data.documents = 1
+    run.fit(hypernetwork_training(base), datamodule=data)
+    assert "exact/own" in run.callback_metrics
+    assert "exact/other" not in run.callback_metrics
+
+
+def test_chat_template_that_forgets_what_was_said_is_refused(base):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{% if loop.last and m.role == 'assistant' %}<think></think>{% endif %}"
+        "{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    encoder = TemplateEncoder(tokenizer)
+    (one,) = encoder.rows([TALK])
+    assert len(one.replies) == 1
+    with pytest.raises(CheckpointInvalid, match="conversations of one reply"):
+        encoder.rows([[*TALK, *TALK]])
 
 
 @pytest.mark.parametrize("make", ["pretraining", "profiles", "rows"])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from hypernet.errors import SettingsError
 from training.optimizers import MuonWithAdamW, orthogonalised, warmup_hold_decay
 
 
@@ -62,3 +63,8 @@ def test_schedule_rises_holds_and_falls():
     assert factor(30) == 1.0
     assert factor(75) == pytest.approx(0.5)
     assert factor(100) == pytest.approx(0.02)
+
+
+def test_schedule_of_a_run_without_an_end_is_refused():
+    with pytest.raises(SettingsError, match=r"trainer\.max_steps .* it is -1"):
+        warmup_hold_decay(total=-1, warmup=10, decay_share=0.5)

@@ -7,6 +7,7 @@ import torch
 
 from hypernet.models import AdaptedModel, BaseModel
 from hypernet.models.miniature import miniature_base_model
+from training.batch_numbers import BatchNumbers
 from training.chat_format import ChatEncoder, Turn
 from training.curriculum import Curriculum
 from training.document_chunks import split_at_random
@@ -59,7 +60,7 @@ PUBLIC = PublicData(
 )
 
 
-def batches(encoder, *, seed=0, public=PUBLIC, distinct=None, **mixture):
+def batches(encoder, *, seed=0, public=PUBLIC, distinct=None, teacher_tokens=0, **mixture):
     return ProfileBatches(
         encoder=encoder,
         public=public,
@@ -69,8 +70,9 @@ def batches(encoder, *, seed=0, public=PUBLIC, distinct=None, **mixture):
         questions=6,
         retention_rows=2,
         seed=seed,
-        first_step=0,
+        numbers=BatchNumbers(),
         distinct=distinct,
+        teacher_tokens=teacher_tokens,
     )
 
 
@@ -118,9 +120,20 @@ def test_unrelated_talk_is_held_and_not_taught(encoder):
 
 
 def test_teacher_is_asked_for_the_same_tokens_in_the_same_order(encoder):
-    batch = batches(encoder).batch(3)
+    batch = batches(encoder, teacher_tokens=100_000).batch(3)
     taught = batch.rows.labels[batch.rows.labels != IGNORED]
     assert torch.equal(taught, batch.teacher_rows.labels[batch.teacher_rows.labels != IGNORED])
+
+
+def test_document_that_the_teacher_cannot_hold_has_no_teacher(encoder):
+    whole = batches(encoder, teacher_tokens=100_000).batch(3)
+    lengths = (whole.teacher_rows.positions.max(1).values + 1).tolist()
+    most = sorted(lengths)[len(lengths) // 2]
+    some = batches(encoder, teacher_tokens=most).batch(3)
+    assert [bool(row.any()) for row in some.teacher_rows.labels != IGNORED] == [length <= most for length in lengths]
+    assert torch.equal(some.rows.labels, whole.rows.labels)
+    assert batches(encoder, teacher_tokens=3).batch(3).teacher_rows is None
+    assert batches(encoder).batch(3).teacher_rows is None
 
 
 def test_training_never_asks_a_general_question_kept_for_evaluation(encoder, tokenizer):

@@ -88,7 +88,7 @@ def test_parquet_row_that_is_none_is_refused_with_its_number(tmp_path):
 def test_documents_are_split_by_id_and_their_rows_stay_together(tmp_path):
     path = tmp_path / "rows.jsonl"
     write_rows(path, [row(document_id=f"person {i // 3}", document=f"About {i // 3}.") for i in range(300)])
-    store = RowStore([path], validation_share=0.2, test_share=0.1)
+    store = RowStore([path], validation_share=0.2, test_share=0.1, check=len)
     ids = {of: set(documents) for of, documents in store.documents.items()}
     assert len(set.union(*ids.values())) == 100 == sum(map(len, ids.values()))
     assert 5 <= len(ids["validation"]) <= 35
@@ -97,11 +97,31 @@ def test_documents_are_split_by_id_and_their_rows_stay_together(tmp_path):
     assert store.read(place).document_id == min(ids["test"])
 
 
+def test_document_that_cannot_be_used_is_refused_with_its_file_and_id_before_training(tmp_path):
+    rows = [row(document="short", document_id="a"), row(document="far too long", document_id="b")]
+    path = tmp_path / "rows.jsonl"
+    write_rows(path, rows)
+
+    def check(text):
+        if len(text) > 5:
+            raise RowsInvalid("it takes 3 chunks.")
+
+    with pytest.raises(RowsInvalid, match=r"rows\.jsonl, document 'b': it takes 3 chunks"):
+        RowStore([path], validation_share=0, test_share=0, check=check)
+
+
+def test_file_that_only_says_that_it_is_parquet_is_refused(tmp_path):
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(b"PAR1 and no more")
+    with pytest.raises(RowsInvalid, match=r"rows\.parquet is no Parquet file"):
+        list(open_rows(path).places())
+
+
 def test_two_documents_of_one_id_are_refused(tmp_path):
     path = tmp_path / "rows.jsonl"
     write_rows(path, [row(document_id="ada"), row(document_id="ada", document="My name is Bob.")])
     with pytest.raises(RowsInvalid, match="have the id 'ada'"):
-        RowStore([path], validation_share=0, test_share=0)
+        RowStore([path], validation_share=0, test_share=0, check=len)
 
 
 @settings(max_examples=50)
@@ -117,7 +137,7 @@ def test_digest_is_that_of_the_contents_in_order(tmp_path):
         write_rows(tmp_path / f"{name}.jsonl", [row(document_id=name)])
 
     def digest(*names):
-        return RowStore([tmp_path / f"{n}.jsonl" for n in names], validation_share=0, test_share=0).digest
+        return RowStore([tmp_path / f"{n}.jsonl" for n in names], validation_share=0, test_share=0, check=len).digest
 
     assert digest("a", "b") == digest("a", "b") != digest("b", "a")
 
@@ -160,7 +180,7 @@ def test_public_data_set_becomes_rows(tmp_path, name):
     found = [one for _, one in JsonLines(output).places()]
     assert found
     assert (name in ("evals_persona", "light_characters")) == all(one.rejected for one in found)
-    RowStore([output], validation_share=0.1, test_share=0.1)
+    RowStore([output], validation_share=0.1, test_share=0.1, check=len)
 
 
 def test_missing_data_set_says_where_to_get_it(tmp_path):
@@ -193,7 +213,7 @@ def test_documents_of_one_person_are_on_one_side_of_the_split(tmp_path):
             for number in range(3)
         ],
     )
-    store = RowStore([path], validation_share=0.3, test_share=0.3)
+    store = RowStore([path], validation_share=0.3, test_share=0.3, check=len)
     sides = [{document_id.split()[0] for document_id in documents} for documents in store.documents.values()]
     assert all(sides)
     assert sum(map(len, sides)) == 40
