@@ -30,7 +30,7 @@ class FinetuneChoice(OnFrozenBase):
         learning_rates: rates of the first step to try, plain numbers.
         chunk_tokens: longest chunk that a document is read in, in tokens; leaves room in the base model's context for a
             query and its answer.
-        max_documents: documents after which the run ends, with the batch that reaches them.
+        max_documents: number of documents after which the run ends, with the batch that reaches them.
     """
 
     def __init__(

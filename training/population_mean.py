@@ -22,7 +22,7 @@ class PopulationMean(lightning.LightningModule):
     Args:
         start: folder of the released hypernetwork whose adapters are averaged, beside its ``base``.
         rank: rank that the mean is released with, the nearest of that rank; null releases it exactly.
-        max_documents: documents after which the run ends, with the batch that reaches them.
+        max_documents: number of documents after which the run ends, with the batch that reaches them.
     """
 
     def __init__(self, start: Path, rank: int | None = 64, max_documents: int = 512) -> None:
