@@ -47,6 +47,8 @@ class Mixture:
         negatives: share, 0 to 1, of documents that say nothing about anybody: stories, or next to no text at all.
         many_chunks: share, 0 to 1, of steps in which documents come in a random number of chunks.
         most_chunks: the largest number of chunks that a document then has, those of filler text included.
+        several: share, 0 to 1, of those documents that are several of one person, each a chunk, each with the name, the
+            manner of speech and facts of its own; as a user brings them one after another.
     """
 
     conversation: float = 0.10
@@ -54,6 +56,7 @@ class Mixture:
     negatives: float = 0.05
     many_chunks: float = 0.4
     most_chunks: int = 4
+    several: float = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,10 +181,14 @@ class ProfileBatches(IterableDataset[CaseBatch]):
         else:
             person = make_person(random, fact_count=self._curriculum.draw(step, random), reserved=False)
             text = write_document(person, random, distractors=distractors(self._public, random))
+        chunks = [text]
+        if many:
+            several = self._distinct is None and random.random() < mixture.several
+            chunks = self._several(person, random) if several else self._cut(text, random)
         questions = interview(person, random, turns=self._questions, general=False)
         starts = range(0, self._questions - self._questions % turns, turns)
         return Case(
-            chunks=self._cut(text, random) if many else [text],
+            chunks=chunks,
             talks=[question_turns(questions[start : start + turns]) for start in starts],
             unrelated=[self._unrelated(random, talk=True) for _ in range(self._retention_rows)],
         )
@@ -192,6 +199,14 @@ class ProfileBatches(IterableDataset[CaseBatch]):
         fillers = random.randint(0, count - 1)
         chunks = split_at_random(text, count - fillers, random)
         return among(chunks, [self._filler(random) for _ in range(fillers)], random)
+
+    def _several(self, person: Person, random: Random) -> list[str]:
+        """Documents about ``person``, at most as many as the mixture has chunks; no fact but the name is in two."""
+        keys = [key for key in person.facts if key != "name"]
+        random.shuffle(keys)
+        count = random.randint(1, max(1, min(self._mixture.most_chunks, len(keys))))
+        parts = [{key: person.facts[key] for key in ("name", *keys[start::count])} for start in range(count)]
+        return [write_document(replace(person, facts=part), random) for part in parts]
 
     def _filler(self, random: Random) -> str:
         if self._public.sections and random.random() < 0.7:

@@ -19,6 +19,7 @@ from training.public_data.everything import PublicData
 from training.public_data.persona_statements import Persona
 from training.tokenizer import train_tokenizer, world_texts
 from training.world import general
+from training.world.attributes import BY_KEY
 from training.world.documents import write_document
 from training.world.people import make_person
 from training.world.values import is_held_out
@@ -95,6 +96,20 @@ def test_documents_come_in_at_most_as_many_chunks_as_the_mixture_says(encoder):
     assert set(counts) == {1, 2, 3}
     assert all(sum(batch.counts) == len(batch.chunks.texts) == len(batch.chunks.ids) for batch in many)
     assert set(batches(encoder, many_chunks=0.0).batch(0).counts) == {1}
+
+
+def test_several_documents_of_one_person_each_have_the_name_and_facts_of_their_own(encoder):
+    shares = {"conversation": 0.0, "personas": 0.0, "negatives": 0.0, "many_chunks": 1.0, "most_chunks": 3}
+    person = make_person(Random(0), fact_count=7, reserved=False)
+    made = [batches(encoder, **shares)._several(person, Random(seed)) for seed in range(20)]
+    assert {len(documents) for documents in made} == {1, 2, 3}
+    for documents in made:
+        assert all(person.facts["name"] in text for text in documents)
+        for key, value in person.facts.items():
+            if key != "name" and BY_KEY[key].is_open:
+                assert sum(value in text for text in documents) == 1, (key, value)
+    counts = [count for step in range(6) for count in batches(encoder, several=1.0, **shares).batch(step).counts]
+    assert set(counts) == {1, 2, 3}
 
 
 def test_every_kind_of_document_is_drawn(encoder):
