@@ -1,5 +1,6 @@
 """Batches for pre-training the base model: people in the prompt, questions without any, public data."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -18,7 +19,7 @@ from training.public_data.digest import public_data_digest
 from training.public_data.everything import PublicData, read_public_data
 from training.public_data.persona_statements import Persona, interview_persona
 from training.tokenizer import train_tokenizer, world_texts
-from training.world.documents import write_document
+from training.world.documents import filler_text, write_document
 from training.world.manners import PLAIN
 from training.world.people import Person, make_person
 from training.world.questions import Question, ask_absent, ask_general, interview
@@ -30,6 +31,12 @@ _BATCHES_PER_POOL = 8
 _OTHER_TOKEN_WEIGHT = 0.1
 _CONVERSATION_WEIGHT, _STORY_WEIGHT, _PERSONA_WEIGHT = 0.5, 0.3, 2.0
 _STORY_WORDS = 120
+
+_HAYSTACK_SHARE, _HAYSTACK_WORDS = 0.1, 130
+HAYSTACK_FACTS = 5
+"""The most facts of a document whose facts are hard to find, the name included."""
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 class WeightedBatch(NamedTuple):
@@ -85,6 +92,19 @@ def distractors(public: PublicData, random: Random) -> list[str]:
     return random.sample(public.sentences, random.randint(1, 3))
 
 
+def haystack(public: PublicData, person: Person, random: Random) -> str:
+    """First-person notes that state all of ``person`` somewhere among the sentences of a story, or sentences of no
+    consequence where there are no stories. Without such documents a story means that there is nothing to know.
+    """
+    if public.sections:
+        words = random.choice(public.sections).split()
+        start = random.randint(0, max(0, len(words) - _HAYSTACK_WORDS))
+        told = " ".join(words[start : start + random.randint(_HAYSTACK_WORDS // 4, _HAYSTACK_WORDS)])
+    else:
+        told = filler_text(random, sentences=random.randint(3, 12))
+    return write_document(person, random, form="notes", distractors=_SENTENCE.split(told))
+
+
 class PretrainingBatches(IterableDataset[WeightedBatch]):
     """Endless batches; the one for a step depends on the seed and the step alone, so a resumed run sees what it would
     have seen.
@@ -137,10 +157,15 @@ class PretrainingBatches(IterableDataset[WeightedBatch]):
         if draw < 0.22 and self._public.conversations:
             return self._from_public_data(random)
         facts = self._curriculum.draw(step, random)
+        hidden = draw <= 0.93 and random.random() < _HAYSTACK_SHARE
+        facts = min(facts, HAYSTACK_FACTS) if hidden else facts
         person = make_person(random, fact_count=facts, reserved=False)
         if draw > 0.93:
             return question_turns(without_document(person, random, turns=random.randint(1, 5))), 1.0
-        document = write_document(person, random, distractors=distractors(self._public, random))
+        if hidden:
+            document = haystack(self._public, person, random)
+        else:
+            document = write_document(person, random, distractors=distractors(self._public, random))
         questions = question_turns(interview(person, random, turns=min(facts + 2, 9)))
         return [Turn(role="system", content=document), *questions], 1.0
 

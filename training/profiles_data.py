@@ -18,7 +18,7 @@ from training.chat_format import ChatEncoder, Row, Turn
 from training.curriculum import Curriculum
 from training.document_chunks import among, split_at_random
 from training.packing import IGNORED, PackedRows, pack, pad_rows
-from training.pretraining_data import distractors, question_turns, without_document
+from training.pretraining_data import HAYSTACK_FACTS, distractors, haystack, question_turns, without_document
 from training.public_data.digest import public_data_digest
 from training.public_data.everything import PublicData, read_public_data
 from training.public_data.persona_statements import interview_persona
@@ -44,6 +44,7 @@ class Mixture:
     Attributes:
         conversation: share, 0 to 1, of real personas with their conversations.
         personas: share, 0 to 1, of lists of statements with questions about others.
+        haystacks: share, 0 to 1, of documents whose facts stand among the sentences of a story.
         negatives: share, 0 to 1, of documents that say nothing about anybody: stories, or next to no text at all.
         many_chunks: share, 0 to 1, of steps in which documents come in a random number of chunks.
         most_chunks: the largest number of chunks that a document then has, those of filler text included.
@@ -53,6 +54,7 @@ class Mixture:
 
     conversation: float = 0.10
     personas: float = 0.07
+    haystacks: float = 0.1
     negatives: float = 0.05
     many_chunks: float = 0.4
     most_chunks: int = 4
@@ -170,6 +172,8 @@ class ProfileBatches(IterableDataset[CaseBatch]):
         draw -= mixture.personas
         if 0 <= draw < mixture.negatives:
             return self._negative(random)
+        draw -= mixture.negatives
+        hidden = self._distinct is None and 0 <= draw < mixture.haystacks
         if self._distinct is not None:
             chosen = random.randrange(self._distinct)
             random = Random(f"profiles {self._seed} {random.random()}")
@@ -178,12 +182,16 @@ class ProfileBatches(IterableDataset[CaseBatch]):
             # As many facts as the curriculum has come to: always the same ones of this person, in the same words.
             person = replace(whole, facts=dict(islice(whole.facts.items(), self._curriculum.draw(step, random))))
             text = write_document(person, person_random)
+        elif hidden:
+            facts = min(self._curriculum.draw(step, random), HAYSTACK_FACTS)
+            person = make_person(random, fact_count=facts, reserved=False)
+            text = haystack(self._public, person, random)
         else:
             person = make_person(random, fact_count=self._curriculum.draw(step, random), reserved=False)
             text = write_document(person, random, distractors=distractors(self._public, random))
         chunks = [text]
         if many:
-            several = self._distinct is None and random.random() < mixture.several
+            several = self._distinct is None and not hidden and random.random() < mixture.several
             chunks = self._several(person, random) if several else self._cut(text, random)
         questions = interview(person, random, turns=self._questions, general=False)
         starts = range(0, self._questions - self._questions % turns, turns)

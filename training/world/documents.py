@@ -133,8 +133,9 @@ class _Writer:
             if random.random() < filler_rate:
                 sentences.append(random.choice(fillers))
         if not third:
-            for distractor in self.distractors:
-                sentences.insert(random.randint(1, len(sentences)), distractor)
+            places = sorted(random.randint(1, len(sentences)) for _ in self.distractors)
+            for place, distractor in reversed(list(zip(places, self.distractors, strict=True))):
+                sentences.insert(place, distractor)
         breaks = random.choice((0, 0, 0, 1, 2))
         cuts = {random.randint(1, len(sentences)) for _ in range(breaks)}
         return "".join(
@@ -169,7 +170,7 @@ def write_profile(
         random: source of randomness: order, phrasings, fillers.
         form: the kind of document; drawn when not given.
         unseen_share: share of the facts, the name apart, that are stated in wordings kept for evaluation.
-        distractors: sentences in the first person to put between the others of first-person notes.
+        distractors: sentences to put between the others of first-person notes, in their order.
     """
     writer = _Writer(person, random, unseen_share=unseen_share, distractors=distractors)
     match form or random.choice(FORMS):

@@ -1,5 +1,6 @@
 """Batches for training a hypernetwork: packed without leaks, repeatable, and free of what evaluation keeps."""
 
+import re
 from random import Random
 
 import pytest
@@ -14,6 +15,7 @@ from training.document_chunks import split_at_random
 from training.hypernetwork_training import exact_conversations
 from training.objectives import retention_loss, supervised_loss
 from training.packing import IGNORED, pack, packed_logits
+from training.pretraining_data import haystack
 from training.profiles_data import Mixture, ProfileBatches, held_out_batches
 from training.public_data.everything import PublicData
 from training.public_data.persona_statements import Persona
@@ -110,6 +112,27 @@ def test_several_documents_of_one_person_each_have_the_name_and_facts_of_their_o
                 assert sum(value in text for text in documents) == 1, (key, value)
     counts = [count for step in range(6) for count in batches(encoder, several=1.0, **shares).batch(step).counts]
     assert set(counts) == {1, 2, 3}
+
+
+def test_haystack_states_everything_among_the_sentences_of_a_story_in_their_order():
+    public = PublicData(sections=(" ".join(f"A fox saw {n} hens." for n in range(1000, 1060)),))
+    for seed in range(20):
+        person = make_person(Random(seed), fact_count=4, reserved=False)
+        text = haystack(public, person, Random(seed))
+        assert all(value.lower() in text.lower() for value in person.facts.values())
+        told = [int(number) for number in re.findall(r"A fox saw (\d+) hens\.", text)]
+        assert len(told) >= 5
+        assert told == list(range(told[0], told[0] + len(told)))
+    alone = haystack(PublicData(), person, Random(0))
+    assert all(value.lower() in alone.lower() for value in person.facts.values())
+    texts = batches(encoder_of(public), public=public, haystacks=1.0, negatives=0.0, many_chunks=0.0)
+    assert sum("fox" in text for step in range(3) for text in texts.batch(step).chunks.texts) > 15
+
+
+def encoder_of(public):
+    return ChatEncoder(
+        train_tokenizer([*world_texts(60, seed=0), *public.sections], vocab_size=400, context_tokens=512)
+    )
 
 
 def test_every_kind_of_document_is_drawn(encoder):
