@@ -35,6 +35,7 @@ from training.evaluation.suites.personality import _other as other_sitting
 from training.evaluation.suites.personality import make_sittings
 from training.public_data.persona_chat import read_conversations
 from training.public_data.persona_statements import Persona
+from training.world.manners import PLAIN
 
 LONG_ENOUGH = 40_000
 
@@ -490,6 +491,22 @@ def test_frontier_sets_quality_beside_time(bench, monkeypatch):
         if method != "generated":
             assert found[f"time-ratio/{method}", "adapter"].value > 0
             assert -1 <= found[f"gap/{method}", "adapter"].value <= 1
+
+
+def test_true_reply_in_the_persons_own_manner_is_right():
+    told = [(probe, q) for task in make_tasks(12, queries=1) for probe, q in zip(task_case(task).probes, task.asked)]
+    told += [(user_probe(q, "exact"), q) for made in make_users(12) for of in made.questions for q in of]
+    assert any(question.manner != PLAIN and not question.manner.is_listed for _, question in told)
+    for probe, question in told:
+        assert dict(probe.scores(question.reply))["exact"], question.reply
+
+
+def task_case(task):
+    return import_module("training.evaluation.suites.frontier")._case(task, "exact", 0)
+
+
+def user_probe(question, name):
+    return import_module("training.evaluation.suites.long")._probe(question, name)
 
 
 def test_no_query_of_the_frontier_is_asked_later():

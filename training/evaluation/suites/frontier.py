@@ -149,7 +149,7 @@ def _measure(
 
 
 def _case(task: Task, name: str, person: int) -> Case:
-    probes = tuple(Probe(text=q.text, answers=(q.answer,), measures=(name,)) for q in task.asked)
+    probes = tuple(Probe(text=q.text, answers=(q.answer,), measures=(name,), manner=q.manner) for q in task.asked)
     return Case(document=task.document, probes=probes, person=person)
 
 

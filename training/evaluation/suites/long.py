@@ -141,7 +141,7 @@ def _case_after_removal(user: User, person: int) -> Case:
 
 
 def _probe(question: Question, name: str) -> Probe:
-    return Probe(text=question.text, answers=(question.answer,), measures=(name,))
+    return Probe(text=question.text, answers=(question.answer,), measures=(name,), manner=question.manner)
 
 
 def record_identity_and_sizes(
