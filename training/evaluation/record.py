@@ -31,7 +31,7 @@ class Record:
     def totals(self, name: str, arm: Arm) -> dict[int, tuple[int, int]]:
         """For each cluster of a share, hits and questions."""
         found: dict[int, tuple[int, int]] = {}
-        for hit, cluster in self._hits[name, arm]:
+        for hit, cluster in self._hits.get((name, arm), []):
             hits, questions = found.get(cluster, (0, 0))
             found[cluster] = (hits + hit, questions + 1)
         return found
@@ -52,7 +52,7 @@ class Record:
         """For every share of right answers, what the arm ``adapter`` reaches of what ``prompt`` does
         (``of-prompt/...``), and how far it is above ``prompt`` and ``none`` (``gap/prompt/...``, ``gap/none/...``).
         """
-        for name in dict.fromkeys(name for name, arm in list(self._hits) if arm == "prompt"):
+        for name in dict.fromkeys(name for name, arm in self._hits if arm == "prompt"):
             ours = self.totals(name, "adapter")
             for cluster, (hits, _) in self.totals(name, "prompt").items():
                 if cluster in ours:

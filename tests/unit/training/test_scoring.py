@@ -281,6 +281,14 @@ def test_comparisons_of_arms_are_paired_by_person():
     assert (found["gap/none/exact"].low, found["gap/none/exact"].high) == pytest.approx((0.5, 0.5))
 
 
+def test_comparison_with_what_was_not_asked_leaves_no_measure():
+    record = Record()
+    record.hit("exact", "prompt", True, cluster=0)
+    record.compare("gap/compressed", "exact/compressed", "exact/uncompressed")
+    record.compare_arms()
+    assert [measure.name for measure in record.measures()] == ["exact"]
+
+
 def test_plain_speaker_uses_no_phrase_that_was_made_up_for_somebody_else():
     loud = make_person(Random(0), fact_count=4, reserved=False)
     loud = replace(loud, manner=Manner(ending="iron lantern"))
