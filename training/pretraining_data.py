@@ -1,6 +1,5 @@
 """Batches for pre-training the base model: people in the prompt, questions without any, public data."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -18,6 +17,7 @@ from training.packing import pad_rows
 from training.public_data.digest import public_data_digest
 from training.public_data.everything import PublicData, read_public_data
 from training.public_data.persona_statements import Persona, interview_persona
+from training.public_data.stories import excerpt, sentences_of
 from training.tokenizer import train_tokenizer, world_texts
 from training.world.documents import filler_text, write_document
 from training.world.manners import PLAIN
@@ -35,8 +35,6 @@ _STORY_WORDS = 120
 _HAYSTACK_SHARE, _HAYSTACK_WORDS = 0.1, 130
 HAYSTACK_FACTS = 5
 """The most facts of a document whose facts are hard to find, the name included."""
-
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 class WeightedBatch(NamedTuple):
@@ -97,12 +95,11 @@ def haystack(public: PublicData, person: Person, random: Random) -> str:
     consequence where there are no stories. Without such documents a story means that there is nothing to know.
     """
     if public.sections:
-        words = random.choice(public.sections).split()
-        start = random.randint(0, max(0, len(words) - _HAYSTACK_WORDS))
-        told = " ".join(words[start : start + random.randint(_HAYSTACK_WORDS // 4, _HAYSTACK_WORDS)])
+        words = excerpt(random.choice(public.sections), _HAYSTACK_WORDS, random).split()
+        told = " ".join(words[: random.randint(_HAYSTACK_WORDS // 4, _HAYSTACK_WORDS)])
     else:
         told = filler_text(random, sentences=random.randint(3, 12))
-    return write_document(person, random, form="notes", distractors=_SENTENCE.split(told))
+    return write_document(person, random, form="notes", distractors=sentences_of(told))
 
 
 class PretrainingBatches(IterableDataset[WeightedBatch]):

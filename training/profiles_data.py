@@ -22,6 +22,7 @@ from training.pretraining_data import HAYSTACK_FACTS, distractors, haystack, que
 from training.public_data.digest import public_data_digest
 from training.public_data.everything import PublicData, read_public_data
 from training.public_data.persona_statements import interview_persona
+from training.public_data.stories import excerpt
 from training.template_encoder import Encoder
 from training.world.documents import filler_text, write_document
 from training.world.people import Person, make_person
@@ -218,7 +219,7 @@ class ProfileBatches(IterableDataset[CaseBatch]):
 
     def _filler(self, random: Random) -> str:
         if self._public.sections and random.random() < 0.7:
-            return _some_words(random.choice(self._public.sections), _FILLER_WORDS, random)
+            return excerpt(random.choice(self._public.sections), _FILLER_WORDS, random)
         return filler_text(random, sentences=random.randint(3, 16))
 
     def _conversation(self, random: Random) -> Case:
@@ -255,7 +256,7 @@ class ProfileBatches(IterableDataset[CaseBatch]):
         """A general question, a piece of a story, or, if ``talk``, a piece of somebody's conversation."""
         draw = random.random()
         if self._public.sections and draw < 0.25:
-            section = _some_words(random.choice(self._public.sections), _STORY_WORDS, random)
+            section = excerpt(random.choice(self._public.sections), _STORY_WORDS, random)
             return [Turn(role="user", content="Tell me a story."), Turn(role="assistant", content=section)]
         if talk and self._public.conversations and draw < 0.5:
             said = random.choice(self._public.conversations)[1:]
@@ -265,13 +266,6 @@ class ProfileBatches(IterableDataset[CaseBatch]):
                 start = random.choice(starts)
                 return said[start : start + 2 * random.choice((1, 1, 2, 3))]
         return question_turns([ask_general(random, reserved=False)])
-
-
-def _some_words(text: str, count: int, random: Random) -> str:
-    """At most ``count`` words of ``text`` in a row, from a random place on."""
-    words = text.split()
-    start = random.randint(0, max(0, len(words) - count))
-    return " ".join(words[start : start + count])
 
 
 def make_batch(encoder: Encoder, cases: Sequence[Case], *, teacher_tokens: int = 0) -> CaseBatch:

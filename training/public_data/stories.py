@@ -4,12 +4,29 @@ Source: uci-soe/FairytaleQAData, Apache-2.0.
 """
 
 import csv
+import re
 from pathlib import Path
+from random import Random
 
 from training.public_data.folder import present
 
 SOURCE = "uci-soe/FairytaleQAData (Apache-2.0)"
 """Where the stories come from, and their licence."""
+
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+
+
+def sentences_of(section: str) -> list[str]:
+    """The sentences of ``section``."""
+    return [sentence for sentence in _SENTENCE.split(section) if sentence]
+
+
+def excerpt(text: str, count: int, random: Random) -> str:
+    """At most ``count`` words of ``text`` in a row, from a random place on."""
+    words = text.split()
+    start = random.randint(0, max(0, len(words) - count))
+    return " ".join(words[start : start + count])
 
 
 def read_sections(data_dir: Path, *, held_out: bool) -> list[str]:

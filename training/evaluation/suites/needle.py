@@ -1,6 +1,5 @@
 """One fact hidden in a long document."""
 
-import re
 from dataclasses import replace
 from itertools import cycle
 from random import Random
@@ -12,7 +11,7 @@ from training.evaluation.cases import Case, Probe
 from training.evaluation.record import Record
 from training.evaluation.scoring import contains
 from training.evaluation.suites.profiles import SEED
-from training.public_data.stories import SOURCE, read_sections
+from training.public_data.stories import SOURCE, read_sections, sentences_of
 from training.world.attributes import ATTRIBUTES
 from training.world.documents import fill
 from training.world.people import Person, make_person
@@ -25,7 +24,6 @@ MULTIPLES = (1, 2, 3, 5, 8)
 WINDOWS = 4
 """A further length, in the base model's context windows."""
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _SENTENCES_A_PARAGRAPH = 5
 
 
@@ -143,7 +141,7 @@ def _filler(bench: Bench, record: Record) -> list[str]:
     folder = bench.data_or_none
     if folder is not None:
         record.note(f"Facts are hidden among sentences of held-out fairy tales: {SOURCE}.")
-        return [s for section in read_sections(folder, held_out=True) for s in _SENTENCE.split(section) if s]
+        return [s for section in read_sections(folder, held_out=True) for s in sentences_of(section)]
     record.note("Facts are hidden among made-up sentences: no folder of public data is named.")
     table: dict[str, Any] = read_table("talk")
     sentences = list(table["fillers_first"])
