@@ -1,6 +1,6 @@
 """Short training runs that differ from one baseline in one choice each: what every choice is worth at this scale.
 
-    python -m benchmarks.ablations [--only NAME ...] [--seeds 0 1] [--steps 500]
+    python -m benchmarks.ablations [--only NAME ...] [--seeds 0 1] [--steps 300]
 
 Each run is `python -m training fit --config configs/training/ablation.yaml` with the overrides shown. Prints a table
 and, last, one JSON line. A run whose result is already in `runs/ablations/`, from the same configuration, base
@@ -110,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS), help="variants to run; all by default")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0], help="seeds of every variant")
-    parser.add_argument("--steps", type=int, default=500, help="optimiser steps of every run")
+    parser.add_argument("--steps", type=int, default=300, help="optimiser steps of every run")
     options = parser.parse_args()
     table = []
     for name in options.only or VARIANTS:

@@ -25,6 +25,7 @@ from training.public_data.persona_statements import interview_persona
 from training.public_data.stories import excerpt
 from training.template_encoder import Encoder
 from training.world.documents import filler_text, write_document
+from training.world.manners import PLAIN
 from training.world.people import Person, make_person
 from training.world.questions import Question, ask_fact, ask_general, interview, small_talk
 
@@ -51,6 +52,8 @@ class Mixture:
         most_chunks: the largest number of chunks that a document then has, those of filler text included.
         several: share, 0 to 1, of those documents that are several of one person, each a chunk, each with the name, the
             manner of speech and facts of its own; as a user brings them one after another.
+        manners: whether made-up people may have a manner of speech, in validation too. Without, a small model comes to
+            exact replies much sooner, which is what short runs that compare choices want.
     """
 
     conversation: float = 0.10
@@ -60,6 +63,7 @@ class Mixture:
     many_chunks: float = 0.4
     most_chunks: int = 4
     several: float = 0.4
+    manners: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,16 +183,16 @@ class ProfileBatches(IterableDataset[CaseBatch]):
             chosen = random.randrange(self._distinct)
             random = Random(f"profiles {self._seed} {random.random()}")
             person_random = Random(f"distinct {self._seed} {chosen}")
-            whole = make_person(person_random, fact_count=self._curriculum.last_facts, reserved=False)
+            whole = self._person(person_random, self._curriculum.last_facts)
             # As many facts as the curriculum has come to: always the same ones of this person, in the same words.
             person = replace(whole, facts=dict(islice(whole.facts.items(), self._curriculum.draw(step, random))))
             text = write_document(person, person_random)
         elif hidden:
             facts = min(self._curriculum.draw(step, random), HAYSTACK_FACTS)
-            person = make_person(random, fact_count=facts, reserved=False)
+            person = self._person(random, facts)
             text = haystack(self._public, person, random)
         else:
-            person = make_person(random, fact_count=self._curriculum.draw(step, random), reserved=False)
+            person = self._person(random, self._curriculum.draw(step, random))
             text = write_document(person, random, distractors=distractors(self._public, random))
         chunks = [text]
         if many:
@@ -201,6 +205,9 @@ class ProfileBatches(IterableDataset[CaseBatch]):
             talks=[question_turns(questions[start : start + turns]) for start in starts],
             unrelated=[self._unrelated(random, talk=True) for _ in range(self._retention_rows)],
         )
+
+    def _person(self, random: Random, facts: int) -> Person:
+        return _speaking(make_person(random, fact_count=facts, reserved=False), manners=self._mixture.manners)
 
     def _cut(self, text: str, random: Random) -> list[str]:
         """``text`` in a random number of chunks, some of the document's places taken by chunks of no consequence."""
@@ -323,12 +330,23 @@ def _preferences(encoder: Encoder, cases: Sequence[Case]) -> PackedRows | None:
     return pack(last, encoder.pad_id)
 
 
+def _speaking(person: Person, *, manners: bool) -> Person:
+    return person if manners else replace(person, manner=PLAIN)
+
+
 def held_out_batches(
-    encoder: ChatEncoder, *, people: int, facts: int, questions: int, seed: int, documents_per_batch: int = 32
+    encoder: ChatEncoder,
+    *,
+    people: int,
+    facts: int,
+    questions: int,
+    seed: int,
+    documents_per_batch: int = 32,
+    manners: bool = True,
 ) -> list[CaseBatch]:
     """People, values and names that training never draws, general questions that it never asks; every conversation one
     question. Every other batch asks in phrasings kept for evaluation, and has documents in three chunks, one of them
-    filler.
+    filler. Without ``manners`` everybody speaks plainly.
     """
     random = Random(f"held out {seed} {facts}")
     batches = []
@@ -336,7 +354,7 @@ def held_out_batches(
         unseen = index % 2 == 1
         cases = []
         for _ in range(documents_per_batch):
-            person = make_person(random, fact_count=facts, reserved=True)
+            person = _speaking(make_person(random, fact_count=facts, reserved=True), manners=manners)
             text = write_document(person, random)
             asked = held_out_interview(person, random, questions=questions, unseen_phrasing=unseen)
             chunks = among(split_at_random(text, 2, random), [filler_text(random, sentences=8)], random)
@@ -458,16 +476,20 @@ class ProfileData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[CaseBatch]:
         """Held-out people with the final number of facts."""
-        facts = self.curriculum.last_facts
-        batches = held_out_batches(
-            self.encoder, people=self.validation_people, facts=facts, questions=facts, seed=self.seed
-        )
-        return DataLoader(batches, batch_size=None)
+        return self._held_out(seed=self.seed)
 
     def test_dataloader(self) -> DataLoader[CaseBatch]:
         """Other held-out people than those of validation."""
+        return self._held_out(seed=self.seed + 1)
+
+    def _held_out(self, *, seed: int) -> DataLoader[CaseBatch]:
         facts = self.curriculum.last_facts
         batches = held_out_batches(
-            self.encoder, people=self.validation_people, facts=facts, questions=facts, seed=self.seed + 1
+            self.encoder,
+            people=self.validation_people,
+            facts=facts,
+            questions=facts,
+            seed=seed,
+            manners=self.mixture.manners,
         )
         return DataLoader(batches, batch_size=None)

@@ -23,6 +23,7 @@ from training.tokenizer import train_tokenizer, world_texts
 from training.world import general
 from training.world.attributes import BY_KEY
 from training.world.documents import write_document
+from training.world.manners import PLAIN
 from training.world.people import make_person
 from training.world.values import is_held_out
 
@@ -112,6 +113,15 @@ def test_several_documents_of_one_person_each_have_the_name_and_facts_of_their_o
                 assert sum(value in text for text in documents) == 1, (key, value)
     counts = [count for step in range(6) for count in batches(encoder, several=1.0, **shares).batch(step).counts]
     assert set(counts) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("manners", [True, False])
+def test_people_have_a_manner_of_speech_only_where_the_mixture_says(encoder, manners):
+    made = batches(encoder, manners=manners)
+    assert any(made._person(Random(seed), 4).manner != PLAIN for seed in range(9)) == manners
+    held = held_out_batches(encoder, people=16, facts=4, questions=4, seed=0, documents_per_batch=8, manners=manners)
+    # A document quotes the phrase of a manner, and nothing else.
+    assert any('"' in text for batch in held for text in batch.chunks.texts) == manners
 
 
 def test_haystack_states_everything_among_the_sentences_of_a_story_in_their_order():
