@@ -30,6 +30,7 @@ HypernetError                  internal_error          500
 │   └── CheckpointMismatch     checkpoint_mismatch     500
 ├── StoreError                 store_error             503
 │   ├── StoreUnavailable       store_unavailable       503
+│   ├── ObjectChanged          object_changed          503
 │   └── StoreCorrupt           store_corrupt           500
 ├── EngineError                engine_error            500
 │   ├── EngineBusy             engine_busy             429
@@ -264,6 +265,16 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached, read or written; trying again later may work."""
 
     code = "store_unavailable"
+
+
+class ObjectChanged(StoreError):
+    """An object is not in the state that a conditional write expected; inside the store only, which then reads again.
+
+    `unsure`: an earlier attempt at the same write got no answer, so that it may have been made and written over.
+    """
+
+    code = "object_changed"
+    unsure: bool = False
 
 
 class StoreCorrupt(StoreError):

@@ -1,8 +1,8 @@
-"""Where adapters are kept: one protocol, versions and rollback, every tenant and user apart from every other."""
+"""Where adapters are kept: one store over any storage of objects, every tenant and user apart from every other."""
 
-from hypernet.storage.directory import DirectoryStore
 from hypernet.storage.keys import TenantScope, UserKey
-from hypernet.storage.memory import MemoryStore
-from hypernet.storage.store import AdapterStore, StoredAdapter
+from hypernet.storage.pointer import Retention
+from hypernet.storage.store import AdapterStore
+from hypernet.storage.stored_adapter import StoredAdapter
 
-__all__ = ["AdapterStore", "DirectoryStore", "MemoryStore", "StoredAdapter", "TenantScope", "UserKey"]
+__all__ = ["AdapterStore", "Retention", "StoredAdapter", "TenantScope", "UserKey"]

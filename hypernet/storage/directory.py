@@ -1,43 +1,34 @@
-"""The embedded default: adapters in a directory of a local file system."""
+"""Objects in a directory of a local file system: the embedded default."""
 
 import fcntl
 import hashlib
 import os
-import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
 
-from hypernet.adapters import Adapter
-from hypernet.durable_files import replace_file, sync_folder
-from hypernet.errors import AdapterNotFound, StoreCorrupt, StoreUnavailable
-from hypernet.storage.keys import TenantScope, UserKey, segment
-from hypernet.storage.objects import from_object, is_object, to_object
-from hypernet.storage.pointer import Pointer, appended, check_version, existing
-from hypernet.storage.store import StoredAdapter
+from hypernet.durable_files import sync_folder
+from hypernet.errors import ObjectChanged, StoreUnavailable
+from hypernet.storage.memory import tag_of
+from hypernet.storage.object_storage import StoredObject
 
-_POINTER = "pointer.json"
-_OBJECTS = "objects"
 _LOCKS = ".locks"
 _LOCK_STRIPES = 256
 _LOCK_POLL_S = 0.005
+_UNFINISHED = ".unfinished"
+"""Ending of a file that is still being written; removed like any other object nobody refers to."""
+_ATTEMPTS = 100
+"""How often a folder is made again that somebody else, who found it empty, has removed."""
 
 
-class DirectoryStore:
-    """An `AdapterStore` in a directory, for any number of threads and processes of one machine.
+class DirectoryObjects:
+    """An `ObjectStorage` in a directory, for any number of threads and processes of one machine.
 
-    ```
-    <root>/.locks/<stripe>
-    <root>/<tenant>/<user>/pointer.json                        replaced in one step; this is the commit
-    <root>/<tenant>/<user>/objects/<digest>.safetensors        never changed
-    ```
-
-    A process killed at any moment leaves every user at the version before its write or at the one after it, and at
-    worst files that nothing refers to, which the user's next write removes. The file system must be a local one: it has
-    to honour `flock`, `fsync` and atomic renames.
+    The file system must be a local one: it has to honour `flock`, `fsync` and atomic renames. No link is followed inside
+    the root: an object that is one is `StoreUnavailable`.
     """
 
     def __init__(self, root: Path | str, *, lock_timeout_s: float = 30.0) -> None:
@@ -52,90 +43,82 @@ class DirectoryStore:
             for folder in (self._root, *(folder.parent for folder in made)):
                 sync_folder(folder)
 
-    def put(self, key: UserKey, adapter: Adapter, *, if_version: int | None = None) -> StoredAdapter:
-        """As `AdapterStore.put`; waits at most `lock_timeout_s` for another writer, then raises `StoreUnavailable`."""
-        digest, data = to_object(adapter)
-        folder = self._folder(key)
-        with self._session(), self._locked(key):
-            pointer = self._read_pointer(key)
-            check_version(pointer, if_version=if_version)
-            if pointer is None:
-                self._make_folder(folder)
-            self._write_object(folder, digest, data)
-            if pointer is None or pointer.record().digest != digest:
-                pointer = appended(pointer, key=key, adapter=adapter, digest=digest, size_bytes=len(data))
-                self._write_pointer(folder, pointer)
-            else:
-                # Whoever wrote it may have died, or been told of a failure, before its name was durable.
-                sync_folder(folder)
-            self._sweep(folder, pointer)
-            return pointer.stored()
+    def read(self, name: str) -> StoredObject | None:
+        """As `ObjectStorage.read`; waits for nobody."""
+        with self._session():
+            data = self._read(self._path(name))
+            if data is None:
+                self._check_present()
+        return None if data is None else StoredObject(data=data, tag=tag_of(data))
 
-    def head(self, key: UserKey) -> StoredAdapter:
-        """As `AdapterStore.head`."""
-        return self._pointer(key).stored()
+    def write(self, name: str, data: bytes) -> None:
+        """As `ObjectStorage.write`; the folders on the way to it are durable once something is swapped in there."""
+        with self._session():
+            self._place(self._path(name), data)
 
-    def get(self, key: UserKey, *, version: int | None = None) -> tuple[StoredAdapter, Adapter]:
-        """As `AdapterStore.get`."""
-        pointer = self._pointer(key)
-        while True:
-            stored = pointer.stored(version)
-            with self._session():
-                data = _read(_object_path(self._folder(key), stored.digest))
-            if data is not None:
-                return stored, from_object(data, digest=stored.digest)
-            # Readers take no lock: the adapter may have been deleted, and put anew, since its pointer was read.
-            latest = self._pointer(key)
-            if latest == pointer:
-                raise StoreCorrupt("A stored adapter's file is missing; generate it again or restore it from a backup.")
-            pointer = latest
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        """As `ObjectStorage.swap`; waits at most `lock_timeout_s` for another writer."""
+        path = self._path(name)
+        with self._session(), self._locked(name):
+            self._check_tag(path, expected)
+            self._place(path, data)
+            if expected is None:
+                # Who made the folders on the way to it may have died before their names were durable.
+                for folder in path.parent.relative_to(self._root).parents:
+                    sync_folder(self._root / folder)
+        return tag_of(data)
 
-    def versions(self, key: UserKey) -> list[StoredAdapter]:
-        """As `AdapterStore.versions`."""
-        return self._pointer(key).all_stored()
+    def settle(self, name: str) -> None:
+        """As `ObjectStorage.settle`."""
+        with self._session():
+            sync_folder(self._path(name).parent)
 
-    def activate(self, key: UserKey, version: int, *, if_version: int | None = None) -> StoredAdapter:
-        """As `AdapterStore.activate`."""
-        with self._session(), self._locked(key):
-            present = existing(self._read_pointer(key))
-            check_version(present, if_version=if_version)
-            pointer = present.activated(version)
-            self._write_pointer(self._folder(key), pointer)
-            return pointer.stored()
+    def remove(self, name: str) -> None:
+        """As `ObjectStorage.remove`."""
+        with self._session(), self._locked(name.removesuffix(_UNFINISHED)):
+            self._remove(self._path(name))
 
-    def users(self, scope: TenantScope, *, after: str | None = None, limit: int = 100) -> list[str]:
-        """As `AdapterStore.users`."""
-        found: list[str] = []
+    def remove_if(self, name: str, *, expected: str) -> bool:
+        """As `ObjectStorage.remove_if`; always can. Waits as `swap` does."""
+        path = self._path(name)
+        with self._session(), self._locked(name):
+            self._check_tag(path, expected)
+            self._remove(path)
+        return True
+
+    def names(self, prefix: str) -> list[str]:
+        """As `ObjectStorage.names`."""
         with self._session():
             self._check_present()
-            for name, folder in sorted(self._user_folders(scope)):
-                if len(found) == limit:
-                    break
-                if (after is None or name > after) and (folder / _POINTER).exists():
-                    found.append(name)
-        return found
+            folder = self._path(prefix.rstrip("/"))
+            found = [
+                f"{prefix}{path.relative_to(folder).as_posix()}"
+                for path in folder.rglob("*")
+                if not stat.S_ISDIR(path.lstat().st_mode)
+            ]
+        return sorted(found)
 
-    def delete(self, key: UserKey, *, if_version: int | None = None) -> None:
-        """As `AdapterStore.delete`; also removes what a killed process left of this user.
-
-        Without `if_version` the pointer is not parsed, so an adapter that is corrupt can be deleted too.
-        """
-        folder = self._folder(key)
-        with self._session(), self._locked(key):
-            if if_version is not None:
-                check_version(existing(self._read_pointer(key)), if_version=if_version)
-            had_pointer = (folder / _POINTER).exists()
-            if had_pointer:
-                (folder / _POINTER).unlink()
-                sync_folder(folder)
-            if folder.exists():
-                shutil.rmtree(folder)
-                sync_folder(folder.parent)
-            if not had_pointer:
-                raise AdapterNotFound()
+    def folders(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> list[str]:
+        """As `ObjectStorage.folders`."""
+        with self._session():
+            self._check_present()
+            try:
+                entries = os.scandir(self._path(prefix.rstrip("/")))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            with entries:
+                found = [
+                    f"{entry.name}/"
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False)
+                    and entry.name.isascii()  # else somebody else's, and perhaps not even text
+                    and entry.name[0] != "."
+                    and (after is None or f"{entry.name}/" > f"{after}/")
+                ]
+        return [name[:-1] for name in sorted(found)[:limit]]
 
     def check(self) -> None:
-        """As `AdapterStore.check`: writes a nameless file and makes it durable."""
+        """As `ObjectStorage.check`: writes a nameless file and makes it durable."""
         with self._session():
             self._check_present()
             with tempfile.TemporaryFile(dir=self._root) as probe:
@@ -144,7 +127,7 @@ class DirectoryStore:
                 os.fsync(probe.fileno())
 
     def close(self) -> None:
-        """Calls after it raise `StoreUnavailable`. What was put stays."""
+        """As `ObjectStorage.close`."""
         self._closed = True
 
     @contextmanager
@@ -161,13 +144,13 @@ class DirectoryStore:
             ) from error
 
     @contextmanager
-    def _locked(self, key: UserKey) -> Iterator[None]:
-        """One writer at a time for this user, among all threads and processes.
+    def _locked(self, name: str) -> Iterator[None]:
+        """One writer at a time for this object, among all threads and processes.
 
         The lock files are a fixed few that nobody ever removes, so no process can hold a lock on a file that another
         one has already replaced. The kernel frees the lock of a process that dies.
         """
-        stripe = int(hashlib.sha256(key.prefix.encode()).hexdigest(), 16) % _LOCK_STRIPES
+        stripe = int(hashlib.sha256(name.encode()).hexdigest(), 16) % _LOCK_STRIPES
         deadline = time.monotonic() + self._lock_timeout_s
         descriptor = os.open(self._root / _LOCKS / f"{stripe:02x}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -181,74 +164,82 @@ class DirectoryStore:
         finally:
             os.close(descriptor)
 
-    def _folder(self, key: UserKey) -> Path:
-        return self._root / key.prefix
+    def _path(self, name: str) -> Path:
+        return self._root / name
 
-    def _pointer(self, key: UserKey) -> Pointer:
-        with self._session():
-            return existing(self._read_pointer(key))
-
-    def _read_pointer(self, key: UserKey) -> Pointer | None:
-        data = _read(self._folder(key) / _POINTER)
-        if data is None:
-            self._check_present()
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            # A link would lead out of the root, or to another tenant.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        pointer = Pointer.from_bytes(data)
-        if (pointer.tenant, pointer.user) != (key.tenant, key.user):
-            raise StoreCorrupt("A stored pointer belongs to another user; restore it from a backup.")
-        return pointer
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
+
+    def _check_tag(self, path: Path, expected: str | None) -> None:
+        present = self._read(path)
+        if present is None:
+            self._check_present()
+        if (None if present is None else tag_of(present)) != expected:
+            raise ObjectChanged("An object was changed by somebody else meanwhile; read it again.")
 
     def _check_present(self) -> None:
-        # Without this, a disk that is not mounted would look like a store that has lost every adapter.
+        # Without this, a disk that is not mounted would look like a store that has lost everything.
         if not (self._root / _LOCKS).is_dir():
             raise StoreUnavailable("The directory store's root is gone. Check that its disk is mounted.")
 
-    def _make_folder(self, folder: Path) -> None:
-        # Durable before there is a pointer, so that wherever there is one, the names on the way to it are too.
-        (folder / _OBJECTS).mkdir(parents=True, exist_ok=True)
-        for parent in (folder, folder.parent, self._root):
-            sync_folder(parent)
-
-    def _write_object(self, folder: Path, digest: str, data: bytes) -> None:
-        path = _object_path(folder, digest)
-        present = _read(path)
-        if present is None or not is_object(present, digest=digest):
-            replace_file(path, data)
-        # Also for an object that is there already: whoever wrote it may have died before its name was durable.
+    def _place(self, path: Path, data: bytes) -> None:
+        """Content durable, then its name, then the names on the way to it; the file's whole content in one step."""
+        unfinished = path.with_name(path.name + _UNFINISHED)
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._make_folder(path.parent)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+                descriptor = os.open(unfinished, flags, 0o600)
+                break
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        try:
+            try:
+                remaining = memoryview(data)
+                while remaining:
+                    remaining = remaining[os.write(descriptor, remaining) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(unfinished, path)  # noqa: PTH105  (as os.write above: one step, one system call)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
 
-    def _write_pointer(self, folder: Path, pointer: Pointer) -> None:
-        replace_file(folder / _POINTER, pointer.to_bytes())
-        sync_folder(folder)
+    def _make_folder(self, folder: Path) -> None:
+        # Durable before anything is in it, so that where a file's name is durable, the names on the way to it are too.
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        if missing:
+            self._check_present()
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
 
-    def _sweep(self, folder: Path, pointer: Pointer) -> None:
-        """Removes what killed writers left; under the user's lock nobody else is writing."""
-        wanted = {_POINTER, _OBJECTS} | {_object_path(folder, record.digest).name for record in pointer.versions}
+    def _remove(self, path: Path) -> None:
         try:
-            for path in [*folder.iterdir(), *(folder / _OBJECTS).iterdir()]:
-                if path.name not in wanted:
-                    path.unlink()
-        except OSError:
-            # The write it comes after is durable already, and the next one tries again.
-            pass
-
-    def _user_folders(self, scope: TenantScope) -> Iterator[tuple[str, Path]]:
-        folder = self._root / scope.prefix
-        if not folder.is_dir():
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
             return
-        for path in folder.iterdir():
-            if not path.name.isascii():  # somebody else's, and perhaps not even text
-                continue
-            name = unquote(path.name)
-            if segment(name) != path.name and (data := _read(path / _POINTER)) is not None:
-                # A long name's segment ends in a hash; the name itself is in the pointer.
-                name = Pointer.from_bytes(data).user
-            if segment(name) == path.name:
-                yield name, path
-
-
-def _object_path(folder: Path, digest: str) -> Path:
-    return folder / _OBJECTS / f"{digest}.safetensors"
+        sync_folder(path.parent)
+        for folder in path.parents:
+            if folder == self._root:
+                break
+            try:
+                folder.rmdir()
+                sync_folder(folder.parent)
+            except OSError:  # not empty, or gone already
+                break
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -257,10 +248,3 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None

@@ -41,6 +41,10 @@ class TenantScope:
         """The key of one of its users. Raises: `InvalidName`."""
         return UserKey(scope=self, user=user)
 
+    def listed(self, folder: str) -> "ListedUser":
+        """One of its users of whom a listing told the folder; the name may be too long to be read from it."""
+        return ListedUser(scope=self, folder=folder)
+
 
 @dataclass(frozen=True, kw_only=True)
 class UserKey:
@@ -61,6 +65,23 @@ class UserKey:
     def prefix(self) -> str:
         """The folder, or the start of the object names, of all that is this user's; ends in `/`."""
         return f"{self.scope.prefix}{segment(self.user)}/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedUser:
+    """A user of whom only the folder is known; see `TenantScope.listed`."""
+
+    scope: TenantScope
+    folder: str = field(repr=False)
+
+    @property
+    def prefix(self) -> str:
+        """The same as that of the user's key."""
+        return f"{self.scope.prefix}{self.folder}/"
+
+
+UserPath = UserKey | ListedUser
+"""What renders the paths of one user."""
 
 
 def check_name(name: str, *, what: str) -> None:

@@ -1,97 +1,91 @@
-"""The store for tests and notebooks."""
+"""Objects in memory: for tests and notebooks."""
 
-import heapq
+import hashlib
 import threading
 
-from hypernet.adapters import Adapter
-from hypernet.errors import StoreUnavailable
-from hypernet.storage.keys import TenantScope, UserKey
-from hypernet.storage.objects import from_object, to_object
-from hypernet.storage.pointer import Pointer, appended, check_version, existing
-from hypernet.storage.store import StoredAdapter
+from hypernet.errors import ObjectChanged, StoreUnavailable
+from hypernet.storage.object_storage import StoredObject
 
 
-class MemoryStore:
-    """An `AdapterStore` that lives as long as the object: nothing in it is durable.
-
-    It keeps the same bytes as the others, so what comes out has been through the same checks.
-    """
+class MemoryObjects:
+    """An `ObjectStorage` that lives as long as the object: nothing in it is durable."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pointers: dict[UserKey, Pointer] = {}
-        self._objects: dict[UserKey, dict[str, bytes]] = {}
+        self._objects: dict[str, bytes] = {}
         self._closed = False
 
-    def put(self, key: UserKey, adapter: Adapter, *, if_version: int | None = None) -> StoredAdapter:
-        """As `AdapterStore.put`, without durability."""
-        digest, data = to_object(adapter)
+    def read(self, name: str) -> StoredObject | None:
+        """As `ObjectStorage.read`."""
         with self._lock:
-            self._check_open()
-            pointer = self._pointers.get(key)
-            check_version(pointer, if_version=if_version)
-            if pointer is None or pointer.record().digest != digest:
-                self._objects.setdefault(key, {})[digest] = data
-                pointer = appended(pointer, key=key, adapter=adapter, digest=digest, size_bytes=len(data))
-                self._pointers[key] = pointer
-            return pointer.stored()
+            data = self._opened().get(name)
+        return None if data is None else StoredObject(data=data, tag=tag_of(data))
 
-    def head(self, key: UserKey) -> StoredAdapter:
-        """As `AdapterStore.head`."""
-        return self._pointer(key).stored()
-
-    def get(self, key: UserKey, *, version: int | None = None) -> tuple[StoredAdapter, Adapter]:
-        """As `AdapterStore.get`."""
+    def write(self, name: str, data: bytes) -> None:
+        """As `ObjectStorage.write`, without durability."""
         with self._lock:
-            self._check_open()
-            stored = existing(self._pointers.get(key)).stored(version)
-            data = self._objects[key][stored.digest]
-        return stored, from_object(data, digest=stored.digest)
+            self._opened()[name] = bytes(data)
 
-    def versions(self, key: UserKey) -> list[StoredAdapter]:
-        """As `AdapterStore.versions`."""
-        return self._pointer(key).all_stored()
-
-    def activate(self, key: UserKey, version: int, *, if_version: int | None = None) -> StoredAdapter:
-        """As `AdapterStore.activate`, without durability."""
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        """As `ObjectStorage.swap`, without durability."""
         with self._lock:
-            self._check_open()
-            pointer = existing(self._pointers.get(key))
-            check_version(pointer, if_version=if_version)
-            self._pointers[key] = pointer.activated(version)
-            return self._pointers[key].stored()
+            self._check(name, expected)
+            self._objects[name] = bytes(data)
+        return tag_of(data)
 
-    def users(self, scope: TenantScope, *, after: str | None = None, limit: int = 100) -> list[str]:
-        """As `AdapterStore.users`."""
-        with self._lock:
-            self._check_open()
-            names = [key.user for key in self._pointers if key.scope == scope]
-        return heapq.nsmallest(limit, (name for name in names if after is None or name > after))
+    def settle(self, name: str) -> None:
+        """As `ObjectStorage.settle`: nothing to do."""
 
-    def delete(self, key: UserKey, *, if_version: int | None = None) -> None:
-        """As `AdapterStore.delete`."""
+    def remove(self, name: str) -> None:
+        """As `ObjectStorage.remove`."""
         with self._lock:
-            self._check_open()
-            check_version(existing(self._pointers.get(key)), if_version=if_version)
-            del self._pointers[key], self._objects[key]
+            self._opened().pop(name, None)
+
+    def remove_if(self, name: str, *, expected: str) -> bool:
+        """As `ObjectStorage.remove_if`; always can."""
+        with self._lock:
+            self._check(name, expected)
+            del self._objects[name]
+        return True
+
+    def names(self, prefix: str) -> list[str]:
+        """As `ObjectStorage.names`."""
+        with self._lock:
+            return sorted(name for name in self._opened() if name.startswith(prefix))
+
+    def folders(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> list[str]:
+        """As `ObjectStorage.folders`."""
+        with self._lock:
+            behind = {
+                name[len(prefix) :].partition("/")[0] + "/"
+                for name in self._opened()
+                if name.startswith(prefix) and "/" in name[len(prefix) :]
+            }
+        found = sorted(name for name in behind if name[0] != "." and (after is None or name > f"{after}/"))
+        return [name[:-1] for name in found[:limit]]
 
     def check(self) -> None:
-        """As `AdapterStore.check`."""
+        """As `ObjectStorage.check`."""
         with self._lock:
-            self._check_open()
+            self._opened()
 
     def close(self) -> None:
-        """Forgets everything; calls after it raise `StoreUnavailable`."""
+        """Forgets everything."""
         with self._lock:
             self._closed = True
-            self._pointers.clear()
             self._objects.clear()
 
-    def _pointer(self, key: UserKey) -> Pointer:
-        with self._lock:
-            self._check_open()
-            return existing(self._pointers.get(key))
-
-    def _check_open(self) -> None:
+    def _opened(self) -> dict[str, bytes]:
         if self._closed:
             raise StoreUnavailable("The store is closed.")
+        return self._objects
+
+    def _check(self, name: str, expected: str | None) -> None:
+        present = self._opened().get(name)
+        if (None if present is None else tag_of(present)) != expected:
+            raise ObjectChanged("An object was changed by somebody else meanwhile; read it again.")
+
+
+def tag_of(data: bytes) -> str:
+    """The tag of a state, for storages that have no better one: a digest of its bytes."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,22 +1,23 @@
 """The pointer: the one small thing per user that changes, as a value and as bytes.
 
-The rules of versions live here, as pure functions, so that every store has the same ones and differs only in how it
-replaces a pointer in one step.
+The rules of versions live here, as pure functions, so that they do not depend on where a pointer is kept.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypernet.adapters import Adapter
 from hypernet.errors import AdapterNotFound, PreconditionFailed, StoreCorrupt, VersionNotFound
-from hypernet.storage.keys import UserKey
-from hypernet.storage.store import StoredAdapter
+from hypernet.storage.keys import UserPath
+from hypernet.storage.sealing import DataKey, key_id_of, seal, unseal
+from hypernet.storage.stored_adapter import StoredAdapter
 
-_FORMAT = 1
+_FORMAT = 2
+_COMMITS_KEPT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class VersionRecord:
     """One version as the pointer keeps it."""
 
     version: int
+    object: str
+    """Last segment of the object's name; no two writes have the same."""
     digest: str
     rank: int
     size_bytes: int
@@ -35,77 +38,105 @@ class VersionRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Pointer:
-    """A user's versions, oldest first, and which one is active. There is at least one."""
+    """A user's versions, oldest first, and which one is active; none of either where the adapter was deleted."""
 
-    tenant: str = field(repr=False)
-    user: str = field(repr=False)
+    user: str = field(default="", repr=False)
+    """Whose it is: a long name cannot be read from a path. Empty where there is no version."""
     active: int
     versions: tuple[VersionRecord, ...]
+    commits: tuple[str, ...]
+    """Names of the last changes, newest last: how a writer that lost an answer finds out whether it was heard."""
 
     def record(self, version: int | None = None) -> VersionRecord:
         """A version's record; the active one's if none is named. Raises: `VersionNotFound`."""
         wanted = self.active if version is None else version
-        if not 1 <= wanted <= len(self.versions):
-            raise VersionNotFound(f"No version {wanted}: this adapter has versions 1 to {len(self.versions)}.")
-        return self.versions[wanted - 1]
-
-    def activated(self, version: int) -> "Pointer":
-        """The pointer with another active version. Raises: `VersionNotFound`."""
-        return replace(self, active=self.record(version).version)
+        for record in self.versions:
+            if record.version == wanted:
+                return record
+        first, last = self.versions[0].version, self.versions[-1].version
+        raise VersionNotFound(f"No version {wanted}: this adapter has versions {first} to {last}.")
 
     def stored(self, version: int | None = None) -> StoredAdapter:
         """A version as callers of the store see it. Raises: `VersionNotFound`."""
         record = self.record(version)
         fields = asdict(record) | {"created_at": datetime.fromisoformat(record.created_at)}
+        del fields["object"]
         return StoredAdapter(user=self.user, active=record.version == self.active, **fields)
 
-    def all_stored(self) -> list[StoredAdapter]:
-        """Every version as callers of the store see it, oldest first."""
-        return [self.stored(record.version) for record in self.versions]
-
     def to_bytes(self) -> bytes:
-        """JSON with a checksum of the rest in it."""
-        content = asdict(self) | {"format": _FORMAT}
-        return _canonical(content | {"checksum": _checksum(content)})
+        """JSON."""
+        return json.dumps(asdict(self) | {"format": _FORMAT}, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Pointer":
         """Reads what `to_bytes` wrote. Raises: `StoreCorrupt` if it is not exactly that."""
         try:
             content = json.loads(data)
-            if content.pop("checksum") != _checksum(content) or content.pop("format") != _FORMAT:
-                raise ValueError
+            found = content.pop("format")
+            if found != _FORMAT:
+                raise StoreCorrupt(
+                    f"A stored pointer is of format {found!r}, this version reads {_FORMAT}. Use the version of this "
+                    "program that wrote it, or a newer one."
+                )
             records = tuple(VersionRecord(**record) for record in content.pop("versions"))
-            return cls(versions=records, **content)
+            return cls(versions=records, commits=tuple(content.pop("commits")), **content)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise StoreCorrupt(
-                "A stored pointer does not match its checksum, or is of another format; restore it from a backup."
-            ) from None
+            raise StoreCorrupt("A stored pointer cannot be read; restore it from a backup.") from None
 
 
-def existing(pointer: Pointer | None) -> Pointer:
-    """The pointer. Raises: `AdapterNotFound` for None."""
-    if pointer is None:
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Which versions are kept: the newest `versions` of them and all that are younger than `days`, and the active one.
+
+    All of them by default.
+    """
+
+    versions: int | None = None
+    days: float | None = None
+
+    def kept(self, pointer: Pointer, *, now: datetime | None = None) -> Pointer:
+        """The pointer without the versions that need not be kept."""
+        if self.versions is None:
+            return pointer
+        newest = {record.version for record in pointer.versions[-self.versions :]}
+        since = None if self.days is None else (now or datetime.now(UTC)) - timedelta(days=self.days)
+        records = tuple(
+            record
+            for record in pointer.versions
+            if record.version in newest
+            or record.version == pointer.active
+            or (since is not None and datetime.fromisoformat(record.created_at) > since)
+        )
+        return replace(pointer, versions=records)
+
+
+VACANT = Pointer(active=0, versions=(), commits=())
+"""Of a user whose adapter was deleted, or who never had one."""
+
+
+def existing(pointer: Pointer) -> Pointer:
+    """The pointer. Raises: `AdapterNotFound` where it has no version."""
+    if not pointer.versions:
         raise AdapterNotFound()
     return pointer
 
 
-def check_version(pointer: Pointer | None, *, if_version: int | None) -> None:
+def check_version(pointer: Pointer, *, if_version: int | None) -> None:
     """Returns if `if_version` is None or the active version (0: there is none). Raises: `PreconditionFailed`."""
-    actual = 0 if pointer is None else pointer.active
-    if if_version is not None and if_version != actual:
+    if if_version is not None and if_version != pointer.active:
         raise PreconditionFailed(
-            f"Expected version {if_version} to be active, it is {actual} (0 means none). Read it again, then decide.",
+            f"Expected version {if_version} to be active, it is {pointer.active} (0 means none). Read it again, then "
+            "decide.",
             expected=if_version,
-            actual=actual,
+            actual=pointer.active,
         )
 
 
-def appended(pointer: Pointer | None, *, key: UserKey, adapter: Adapter, digest: str, size_bytes: int) -> Pointer:
-    """The pointer with the adapter as its newest version, and active."""
-    records = () if pointer is None else pointer.versions
-    record = VersionRecord(
-        version=len(records) + 1,
+def new_record(adapter: Adapter, *, version: int, name: str, digest: str, size_bytes: int) -> VersionRecord:
+    """The record of an adapter that is stored now."""
+    return VersionRecord(
+        version=version,
+        object=name,
         digest=digest,
         rank=adapter.rank,
         size_bytes=size_bytes,
@@ -113,7 +144,72 @@ def appended(pointer: Pointer | None, *, key: UserKey, adapter: Adapter, digest:
         base_model_digest=adapter.provenance.base_model_digest,
         document_digest=adapter.provenance.document_digest,
     )
-    return Pointer(tenant=key.tenant, user=key.user, active=record.version, versions=(*records, record))
+
+
+def appended(pointer: Pointer, record: VersionRecord, *, user: str, commit: str) -> Pointer:
+    """The pointer with a record as its newest version, and active."""
+    versions = (*pointer.versions, record)
+    return committed(replace(pointer, user=user, active=record.version, versions=versions), commit)
+
+
+def next_version(pointer: Pointer) -> int:
+    """The number that the next version has: versions count from 1 without gaps, old ones may be gone."""
+    return pointer.versions[-1].version + 1 if pointer.versions else 1
+
+
+def activated(pointer: Pointer, version: int, *, commit: str) -> Pointer:
+    """The pointer with another active version. Raises: `VersionNotFound`."""
+    return committed(replace(pointer, active=pointer.record(version).version), commit)
+
+
+def renamed(pointer: Pointer, version: int, *, name: str, commit: str) -> Pointer:
+    """The pointer with another object for a version."""
+    records = tuple(
+        replace(record, object=name) if record.version == version else record for record in pointer.versions
+    )
+    return committed(replace(pointer, versions=records), commit)
+
+
+def committed(pointer: Pointer, commit: str) -> Pointer:
+    """The pointer with the name of a change. No two pointers are equal that way, whatever was changed."""
+    return replace(pointer, commits=(*pointer.commits, commit)[-_COMMITS_KEPT:])
+
+
+def to_bytes_of(pointer: Pointer, *, key: UserPath, data_key: DataKey | None) -> bytes:
+    """A pointer as it is kept: sealed under the user's key, in the clear where it says nothing, under a checksum."""
+    if data_key is not None:
+        return seal(pointer.to_bytes(), key=data_key, place=_place(key))
+    content = {"format": _FORMAT, "vacant": True, "commits": list(pointer.commits)}
+    return _canonical(content | {"checksum": _checksum(content)})
+
+
+def is_live(data: bytes) -> bool:
+    """Whether a kept pointer has versions, as far as can be told without its key."""
+    return not data.startswith(b"{")
+
+
+def key_of(data: bytes) -> str | None:
+    """The name of the key under which a kept pointer is sealed; None for a vacant one. Raises: `StoreCorrupt`."""
+    return key_id_of(data) if is_live(data) else None
+
+
+def from_bytes_of(data: bytes, *, key: UserPath, data_key: DataKey | None) -> Pointer:
+    """The pointer that `to_bytes_of` was given. Raises: `StoreCorrupt`, for another user's too."""
+    if data_key is not None:
+        return Pointer.from_bytes(unseal(data, key=data_key, place=_place(key)))
+    try:
+        content = json.loads(data)
+        if content.pop("checksum") != _checksum(content) or content["format"] != _FORMAT:
+            raise ValueError
+        return replace(VACANT, commits=tuple(content["commits"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise StoreCorrupt(
+            "A stored pointer does not match its checksum, or is of another format; restore it from a backup."
+        ) from None
+
+
+def _place(key: UserPath) -> tuple[str, ...]:
+    return ("pointer", key.prefix)
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

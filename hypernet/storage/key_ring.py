@@ -1,0 +1,218 @@
+"""The users' data keys: made, kept wrapped, read, wrapped anew, destroyed.
+
+A user's key is wrapped by a key of the tenant, that one by a root key, which only the key provider has. Both wrapped
+kinds lie in a storage of their own, apart from the adapters: a copy of the adapters' storage decrypts nothing of a user
+whose key was destroyed since.
+
+```
+<tenant>/.keys               the tenant's keys, the current one first
+<tenant>/<user>/<key id>     a data key, for one life of an adapter: from the first put to the deletion
+```
+"""
+
+import json
+import threading
+from base64 import b64decode, b64encode
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from hypernet.errors import ObjectChanged, StoreCorrupt
+from hypernet.storage.key_provider import KeyProvider
+from hypernet.storage.keys import TenantScope, UserPath
+from hypernet.storage.object_storage import ObjectStorage, StoredObject
+from hypernet.storage.sealing import DataKey, key_id_of, new_key, seal, unseal
+
+_FORMAT = 1
+_CACHED = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantKeys:
+    """A tenant's keys, wrapped by a root key each; the first is the current one, the others are being replaced."""
+
+    wrapped: tuple[tuple[str, bytes], ...] = field(repr=False)
+    """Names and wrapped secrets."""
+    tag: str
+
+    @property
+    def current(self) -> str:
+        """Name of the key that wraps users' keys now."""
+        return self.wrapped[0][0]
+
+
+class KeyRing:
+    """The data keys of all users, safe to call from many threads."""
+
+    def __init__(self, *, objects: ObjectStorage, provider: KeyProvider) -> None:
+        self._objects = objects
+        self._provider = provider
+        self._lock = threading.Lock()
+        self._users: OrderedDict[str, DataKey] = OrderedDict()
+        self._tenants: dict[tuple[str, str], DataKey] = {}
+
+    def make(self, key: UserPath) -> DataKey:
+        """A new data key of this user; durable when this returns."""
+        while True:
+            tenant = self._tenant_keys(key.scope, make=True)
+            made = new_key()
+            wrapped = seal(
+                made.secret,
+                key=self._tenant_key(key.scope, tenant, tenant.current),
+                place=_place(_name(key, made.key_id)),
+            )
+            tag = self._objects.swap(_name(key, made.key_id), wrapped, expected=None)
+            # A rotation that began before this key was there may not have seen it: then it is wrapped by a key that is
+            # about to be destroyed.
+            if self._tenant_keys(key.scope).current == tenant.current:
+                return self._remember(key, made)
+            self._objects.remove_if(_name(key, made.key_id), expected=tag)
+
+    def get(self, key: UserPath, key_id: str) -> DataKey | None:
+        """The user's data key of that name; None where it was destroyed. Raises: `StoreCorrupt`."""
+        with self._lock:
+            found = self._users.get(_name(key, key_id))
+            if found is not None:
+                self._users.move_to_end(_name(key, key_id))
+                return found
+        present = self._objects.read(_name(key, key_id))
+        return None if present is None else self._remember(key, self._unwrapped(key.scope, _name(key, key_id), present))
+
+    def destroy(self, key: UserPath, key_id: str) -> None:
+        """Removes a data key, here and in the storage; what it sealed stays sealed for good."""
+        with self._lock:
+            self._users.pop(_name(key, key_id), None)
+        self._objects.remove(_name(key, key_id))
+
+    def names(self, key: UserPath) -> list[str]:
+        """Names of all keys of this user, those that nothing is sealed with included."""
+        return [name.removeprefix(key.prefix) for name in self._objects.names(key.prefix)]
+
+    def rotate(self, scope: TenantScope) -> int:
+        """Wraps all data keys of a tenant by a new tenant key and destroys the old ones; how many were wrapped anew.
+
+        No adapter is written. A rotation that was interrupted is finished by the next one; writers need not stop.
+        """
+        present = self._tenant_keys(scope, make=True)
+        made = new_key()
+        wrapped = (made.key_id, self._provider.wrap(made.secret, tenant=scope.tenant))
+        self._write_tenant(scope, (wrapped, *present.wrapped), expected=present.tag)
+        count = 0
+        after = None
+        while users := self._objects.folders(scope.prefix, after=after):
+            for user in users:
+                for name in self._objects.names(f"{scope.prefix}{user}/"):
+                    count += self._rewrap(scope, name)
+            after = users[-1]
+        latest = self._tenant_keys(scope)
+        if latest.current == made.key_id:  # else another rotation has begun, and will end this one too
+            self._write_tenant(scope, latest.wrapped[:1], expected=latest.tag)
+        return count
+
+    def rotate_root(self, scope: TenantScope) -> int:
+        """Wraps a tenant's keys by the provider's current root key; how many were wrapped by another one."""
+        present = self._tenant_keys(scope, make=True)
+        old = [entry for entry in present.wrapped if self._provider.root_of(entry[1]) != self._provider.current]
+        if old:
+            anew = tuple(
+                (name, self._provider.wrap(self._provider.unwrap(wrapped, tenant=scope.tenant), tenant=scope.tenant))
+                for name, wrapped in present.wrapped
+            )
+            self._write_tenant(scope, anew, expected=present.tag)
+        return len(old)
+
+    def check(self) -> None:
+        """Returns if the storage of the keys can be written to. Raises: `StoreUnavailable`."""
+        self._objects.check()
+
+    def close(self) -> None:
+        """Forgets all keys and closes the storage."""
+        with self._lock:
+            self._users.clear()
+            self._tenants.clear()
+        self._objects.close()
+
+    def _unwrapped(self, scope: TenantScope, name: str, present: StoredObject) -> DataKey:
+        tenant = self._tenant_keys(scope)
+        secret = unseal(present.data, key=self._tenant_key(scope, tenant, key_id_of(present.data)), place=_place(name))
+        return DataKey(key_id=name.rpartition("/")[2], secret=secret)
+
+    def _rewrap(self, scope: TenantScope, name: str) -> bool:
+        while True:
+            present = self._objects.read(name)
+            tenant = self._tenant_keys(scope)
+            if present is None or key_id_of(present.data) == tenant.current:
+                return False
+            secret = self._unwrapped(scope, name, present).secret
+            anew = seal(secret, key=self._tenant_key(scope, tenant, tenant.current), place=_place(name))
+            try:
+                self._objects.swap(name, anew, expected=present.tag)
+            except ObjectChanged:  # destroyed, or wrapped anew by somebody else
+                continue
+            return True
+
+    def _remember(self, key: UserPath, found: DataKey) -> DataKey:
+        with self._lock:
+            self._users[_name(key, found.key_id)] = found
+            if len(self._users) > _CACHED:
+                self._users.popitem(last=False)
+        return found
+
+    def _tenant_keys(self, scope: TenantScope, *, make: bool = False) -> TenantKeys:
+        while True:
+            present = self._objects.read(_tenant_name(scope))
+            if present is not None:
+                return _read_tenant(present)
+            if not make:
+                raise StoreCorrupt("The keys of a tenant are missing; restore the key storage from a backup.")
+            made = new_key()
+            try:
+                self._write_tenant(
+                    scope, ((made.key_id, self._provider.wrap(made.secret, tenant=scope.tenant)),), expected=None
+                )
+            except ObjectChanged:  # somebody else was first
+                continue
+
+    def _tenant_key(self, scope: TenantScope, keys: TenantKeys, key_id: str) -> DataKey:
+        with self._lock:
+            found = self._tenants.get((scope.tenant, key_id))
+        if found is None:
+            wrapped = dict(keys.wrapped).get(key_id)
+            if wrapped is None:
+                raise StoreCorrupt("A key was wrapped by a key of another tenant, or by one that is gone.")
+            found = DataKey(key_id=key_id, secret=self._provider.unwrap(wrapped, tenant=scope.tenant))
+            with self._lock:
+                self._tenants[scope.tenant, key_id] = found
+        return found
+
+    def _write_tenant(
+        self, scope: TenantScope, wrapped: tuple[tuple[str, bytes], ...], *, expected: str | None
+    ) -> None:
+        keys = [{"id": name, "wrapped": b64encode(secret).decode()} for name, secret in wrapped]
+        data = json.dumps({"format": _FORMAT, "keys": keys}).encode()
+        self._objects.swap(_tenant_name(scope), data, expected=expected)
+
+
+def _read_tenant(present: StoredObject) -> TenantKeys:
+    try:
+        content = json.loads(present.data)
+        if content["format"] != _FORMAT:
+            raise ValueError
+        wrapped = tuple((entry["id"], b64decode(entry["wrapped"], validate=True)) for entry in content["keys"])
+        return TenantKeys(wrapped=wrapped, tag=present.tag)
+    except (ValueError, KeyError, TypeError):
+        raise StoreCorrupt(
+            "The keys of a tenant cannot be read, or are of another format; restore the key storage from a backup."
+        ) from None
+
+
+def _tenant_name(scope: TenantScope) -> str:
+    return f"{scope.prefix}.keys"
+
+
+def _name(key: UserPath, key_id: str) -> str:
+    return f"{key.prefix}{key_id}"
+
+
+def _place(name: str) -> tuple[str, str]:
+    # The name is another one for every tenant and user, and cannot be put together in two ways.
+    return ("data-key", name)

@@ -1,0 +1,71 @@
+"""Named bytes with one atomic operation: what an adapter store needs of a disk or a server, and no more."""
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """The bytes of an object and the tag of this state of it; another state has another tag."""
+
+    data: bytes = field(repr=False)
+    tag: str
+
+
+@runtime_checkable
+class ObjectStorage(Protocol):
+    """Objects by name, safe to call from many threads and, unless in memory, from many processes.
+
+    A name is made of segments of `a-z 0-9 . _ - % ~`, parted by `/`. A reader sees an object whole or not at all, and
+    reads what the last finished write wrote. What a write has returned for survives a crash. Every call may raise
+    `StoreUnavailable`; after a write that raised it, the object may be there or not.
+    """
+
+    def read(self, name: str) -> StoredObject | None:
+        """The object; None if there is none."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes an object that never changes; durable when it returns. Names are not used twice."""
+        ...
+
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        """Replaces the object if its tag is `expected` (None: if there is none), in one step; its new tag.
+
+        Durable when it returns. No two states of one object may have the same bytes. Raises: `ObjectChanged`.
+        """
+        ...
+
+    def settle(self, name: str) -> None:
+        """Makes durable what `read` gives, where whoever wrote it may have died before it was."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Removes the object if there is one."""
+        ...
+
+    def remove_if(self, name: str, *, expected: str) -> bool:
+        """Removes the object if its tag is `expected`, in one step; False where the server cannot do that.
+
+        Raises: `ObjectChanged`.
+        """
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of all objects that begin with `prefix`, which ends in `/`: those of one user, a handful."""
+        ...
+
+    def folders(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> list[str]:
+        """Up to `limit` next segments of the names that go on behind `prefix`, which ends in `/`, each once.
+
+        In the order of `f"{segment}/"`, those after `after`. Segments that begin with a dot are left out.
+        """
+        ...
+
+    def check(self) -> None:
+        """Returns if there is something to read from and to write to."""
+        ...
+
+    def close(self) -> None:
+        """Frees what is held; calls after it raise `StoreUnavailable`. Idempotent."""
+        ...

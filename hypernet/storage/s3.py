@@ -1,0 +1,263 @@
+"""Objects in a bucket of MinIO, Amazon S3 or any other server that speaks S3 and keeps its conditions."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any, TypeVar
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error, ServerError
+from pydantic import SecretStr
+from urllib3.exceptions import HTTPError
+
+from hypernet.errors import ObjectChanged, SettingsError, StoreUnavailable
+from hypernet.storage.object_storage import StoredObject
+
+_Result = TypeVar("_Result")
+_ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
+_PASSING = frozenset({"InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "OperationAborted"})
+_MEANINGS = {
+    "NoSuchBucket": "There is no such bucket. Create it, or name another one.",
+    "SignatureDoesNotMatch": "The server refuses the secret key. Check HYPERNET_S3_SECRET_KEY.",
+    "InvalidAccessKeyId": "The server does not know the access key. Check HYPERNET_S3_ACCESS_KEY.",
+    "AccessDenied": "The server denies access. Check the keys and the policy of the bucket.",
+    "RequestTimeTooSkewed": "The clocks of this machine and the server differ by more than the server allows. Set them.",
+}
+_REFUSED = frozenset({409, 412})
+_URL_LIFETIME = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where a bucket is, and how long it is waited for."""
+
+    endpoint: str
+    """Host, and port where it is not the usual one."""
+    bucket: str
+    access_key: str
+    secret_key: SecretStr
+    secure: bool = True
+    """Whether to use TLS."""
+    region: str | None = None
+    prefix: str = ""
+    """What every object's name begins with; ends in `/`, or is empty."""
+    timeout_s: float = 10.0
+    """Longest that one call takes, its retries included."""
+    connections: int = 32
+
+
+class S3Objects:
+    """An `ObjectStorage` in a bucket, for any number of machines.
+
+    The bucket must not be versioned: the store's versions are its own, and servers do not keep conditions there. Checked
+    at the start by `hypernet.storage.probe`.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._closed = False
+        # One attempt a request: the client's own five would each begin the time-out anew. Ours end together.
+        self._http = urllib3.PoolManager(
+            num_pools=4,
+            maxsize=server.connections,
+            block=False,
+            retries=False,
+            timeout=urllib3.Timeout(connect=min(2.0, server.timeout_s), read=server.timeout_s),
+        )
+        try:
+            self._client = Minio(
+                server.endpoint,
+                access_key=server.access_key,
+                secret_key=server.secret_key.get_secret_value(),
+                secure=server.secure,
+                # Named, so that the client need not ask the server for it before the first request.
+                region=server.region or "us-east-1",
+                http_client=self._http,
+            )
+        except ValueError as error:
+            raise SettingsError(f"The address of the S3 server is not one: {error}.") from None
+
+    def read(self, name: str) -> StoredObject | None:
+        """As `ObjectStorage.read`."""
+
+        def attempt() -> StoredObject | None:
+            try:
+                response = self._client.get_object(self._server.bucket, self._key(name))
+            except S3Error as error:
+                if error.code in _ABSENT:
+                    return None
+                raise
+            try:
+                data = response.read()
+                # A body that was cut short would otherwise be found out only by its seal.
+                if len(data) != int(response.headers.get("content-length", len(data))):
+                    raise HTTPError("the body was cut short")
+                return StoredObject(data=data, tag=response.headers["etag"].strip('"'))
+            finally:
+                response.release_conn()
+
+        return self._retried(attempt)
+
+    def write(self, name: str, data: bytes) -> None:
+        """As `ObjectStorage.write`; one request however large."""
+        self._retried(lambda: self._put(name, data, {}))
+
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        """As `ObjectStorage.swap`, by `If-Match` or `If-None-Match` on the request."""
+        # The tag unquoted: Ceph refuses the quoted one, and the others take both.
+        condition = {"If-None-Match": "*"} if expected is None else {"If-Match": expected}
+        unsure = False
+
+        def attempt() -> str:
+            nonlocal unsure
+            try:
+                return self._put(name, data, condition)
+            except _Refused:
+                present = self.read(name) if unsure else None
+                if present is not None and present.data == data:
+                    return present.tag  # our own first attempt, whose answer was lost
+                raise ObjectChanged(
+                    "An object was changed by somebody else meanwhile; read it again.", unsure=unsure
+                ) from None
+            except (HTTPError, ServerError, InvalidResponseError, S3Error):
+                unsure = True
+                raise
+
+        return self._retried(attempt)
+
+    def settle(self, name: str) -> None:
+        """As `ObjectStorage.settle`: what a server gives is durable."""
+
+    def remove(self, name: str) -> None:
+        """As `ObjectStorage.remove`."""
+        self._retried(lambda: self._client.remove_object(self._server.bucket, self._key(name)))
+
+    def remove_if(self, name: str, *, expected: str) -> bool:
+        """As `ObjectStorage.remove_if`: False, since no condition on a deletion is kept by all servers."""
+        self._check_open()
+        return False
+
+    def names(self, prefix: str) -> list[str]:
+        """As `ObjectStorage.names`."""
+
+        def attempt() -> list[str]:
+            listed = self._client.list_objects(self._server.bucket, prefix=self._key(prefix), recursive=True)
+            return [str(entry.object_name)[len(self._server.prefix) :] for entry in listed]
+
+        return self._retried(attempt)
+
+    def folders(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> list[str]:
+        """As `ObjectStorage.folders`; one request for a thousand of them."""
+        start = self._key(prefix)
+        # Behind all names of that folder: "0" is the character after "/".
+        behind = None if after is None else f"{start}{after}0"
+
+        def attempt() -> list[str]:
+            listed = self._client.list_objects(
+                self._server.bucket,
+                prefix=start,
+                start_after=behind,
+                extra_query_params={"max-keys": str(min(limit, 1000))},
+            )
+            found = (
+                str(entry.object_name)[len(start) : -1]
+                for entry in listed
+                if entry.is_dir and not str(entry.object_name).startswith(f"{start}.")
+            )
+            return list(islice(found, limit))
+
+        return self._retried(attempt)
+
+    def check(self) -> None:
+        """As `ObjectStorage.check`: asks for an object that there is none of."""
+        self.read(".check")
+        if not self._retried(lambda: self._client.bucket_exists(self._server.bucket)):
+            raise StoreUnavailable(f"{self._where} {_MEANINGS['NoSuchBucket']}")
+
+    def make_bucket(self) -> None:
+        """Creates the bucket unless there is one."""
+
+        def attempt() -> None:
+            if not self._client.bucket_exists(self._server.bucket):
+                try:
+                    self._client.make_bucket(self._server.bucket)
+                except S3Error as error:
+                    if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                        raise
+
+        self._retried(attempt)
+
+    def close(self) -> None:
+        """As `ObjectStorage.close`."""
+        self._closed = True
+        self._http.clear()
+
+    @property
+    def _where(self) -> str:
+        return f"The object store at {self._server.endpoint} (bucket {self._server.bucket}):"
+
+    def _key(self, name: str) -> str:
+        return f"{self._server.prefix}{name}"
+
+    def _put(self, name: str, data: bytes, headers: dict[str, str]) -> str:
+        """One PUT with headers, which `Minio.put_object` does not send; a URL signed in advance carries them."""
+        url = self._client.get_presigned_url("PUT", self._server.bucket, self._key(name), expires=_URL_LIFETIME)
+        response = self._http.request("PUT", url, body=data, headers=headers, redirect=False)
+        if response.status == 200:
+            return str(response.headers["etag"]).strip('"')
+        # A condition on an object that there is none of: 404 on some servers.
+        if headers and (response.status in _REFUSED or (response.status == 404 and b"NoSuchKey" in response.data)):
+            raise _Refused
+        raise _error_of(response)
+
+    def _retried(self, attempt: Callable[[], _Result]) -> _Result:
+        """What `attempt` returns, tried again after what may pass until the time is up; every one may be repeated."""
+        self._check_open()
+        deadline = time.monotonic() + self._server.timeout_s
+        pause_s = 0.05
+        while True:
+            try:
+                return attempt()
+            except (HTTPError, ServerError, InvalidResponseError, S3Error) as error:
+                left_s = deadline - time.monotonic()
+                if not _may_pass(error) or left_s <= pause_s:
+                    raise StoreUnavailable(f"{self._where} {_meaning(error)}") from None
+                time.sleep(random.uniform(0, pause_s))  # noqa: S311  (spreads retries out, hides nothing)
+                pause_s = min(2 * pause_s, 1.0)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("The store is closed.")
+
+
+class _Refused(Exception):  # noqa: N818  (a condition that does not hold is an answer)
+    """The server found that the condition of a request does not hold."""
+
+
+def _error_of(response: Any) -> Exception:
+    try:
+        return S3Error.fromxml(response)
+    except Exception:  # noqa: BLE001  (any XML parser's; the status tells enough)
+        return ServerError("no error in the body", response.status)
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, S3Error):
+        return error.code in _PASSING or error.response.status >= 500
+    if isinstance(error, ServerError):
+        return error.status_code >= 500
+    return True
+
+
+def _meaning(error: Exception) -> str:
+    if isinstance(error, S3Error):
+        return _MEANINGS.get(str(error.code), f"It answered {error.code} with status {error.response.status}.")
+    if isinstance(error, ServerError):
+        return f"It answered with status {error.status_code}."
+    if isinstance(error, InvalidResponseError):
+        return "It answered with something that is not S3. Check the address and the port."
+    return f"It cannot be reached in time ({type(error).__name__}). Check the address, the network and the server."
