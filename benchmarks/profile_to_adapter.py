@@ -12,7 +12,9 @@ from benchmarks.measures import Measure, p50_and_p95
 from benchmarks.profiles import profile
 from examples.demo import running_service
 from hypernet.generators import Generator
-from hypernet.storage import DirectoryStore, TenantScope
+from hypernet.storage import AdapterStore, TenantScope
+from hypernet.storage.key_provider import HeldKeys
+from hypernet.storage.sealing import new_key
 
 PYTHON_BAR_MS = 100
 REST_BAR_MS = 250
@@ -20,10 +22,10 @@ WARM_UP = 5
 
 
 def through_python(generator: Generator, *, tokens: int, repeats: int) -> Iterator[Measure]:
-    """`Generator.generate` and a durable `DirectoryStore.put`, one profile after another."""
+    """`Generator.generate` and a durable `AdapterStore.put` into a directory, one profile after another."""
     times = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        store, scope = DirectoryStore(Path(folder)), TenantScope("bench")
+        store, scope = AdapterStore.in_directory(folder, provider=HeldKeys([new_key()])), TenantScope("bench")
         for number in range(WARM_UP + repeats):
             text = profile(generator, number, tokens=tokens)
             start = time.perf_counter()

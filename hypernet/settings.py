@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from hypernet.errors import SettingsError
 
 PREFIX = "HYPERNET_"
+_OF_TESTS = "HYPERNET_TEST_"
 
 
 def default_store_dir() -> Path:
@@ -50,7 +51,42 @@ class Settings(BaseSettings):
     """Folder that holds the checkpoints; by default `checkpoints/` next to the package."""
 
     store_dir: Path = Field(default_factory=default_store_dir)
-    """Folder of the directory store, where adapters are kept."""
+    """Folder of the directory store, where adapters are kept unless `store_url` says otherwise."""
+
+    store_url: str | None = None
+    """Bucket of an S3 server where adapters are kept instead: `s3://bucket` or `s3://bucket/prefix`."""
+
+    keys_url: str | None = None
+    """Bucket where the users' wrapped keys are kept, apart from the adapters; by default `-keys` behind the bucket of
+    `store_url`."""
+
+    s3_endpoint: str | None = None
+    """Address of the S3 server: `https://host` or `http://host:port`."""
+
+    s3_access_key: SecretStr | None = None
+    """Access key of the S3 server."""
+
+    s3_secret_key: SecretStr | None = None
+    """Secret key of the S3 server."""
+
+    s3_region: str | None = None
+    """Region of the buckets, where the server has any."""
+
+    store_timeout_s: float = Field(default=10.0, gt=0)
+    """Longest that one call to an S3 server takes, retries included, in seconds."""
+
+    root_keys: SecretStr | None = None
+    """Root keys as JSON, the current one first, as `hypernet store keygen` writes them; or give the file."""
+
+    root_keys_file: Path | None = None
+    """File with the same JSON, which nobody else may read; by default one in the folder of a directory store, made at its
+    first use."""
+
+    keep_versions: int | None = Field(default=None, ge=1)
+    """Versions of each adapter that are kept, newest first; all of them by default."""
+
+    keep_days: float | None = Field(default=None, ge=0)
+    """Age in days up to which a version is kept even if it is not among `keep_versions`."""
 
     data_dir: Path | None = None
     """Folder of training data; read by the recipes in `training/`, by nothing else."""
@@ -110,7 +146,7 @@ class Settings(BaseSettings):
     shutdown_timeout_s: float = Field(default=5.0, gt=0)
     """Seconds that answers in progress are given to end when the service stops."""
 
-    @field_validator("store_dir", "checkpoints", "data_dir", "api_keys_file", mode="after")
+    @field_validator("store_dir", "checkpoints", "data_dir", "api_keys_file", "root_keys_file", mode="after")
     @classmethod
     def _expand_home(cls, path: Path | None) -> Path | None:
         return path.expanduser() if path is not None else None
@@ -122,7 +158,7 @@ def read_settings(*, file: Path | None = None, **overrides: Any) -> Settings:
     Raises `SettingsError` naming the variable or key that is unknown or out of range, never its value.
     """
     known = {PREFIX + name.upper(): name for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name not in known)
+    unknown = sorted(name for name in os.environ if _is_ours(name) and name not in known)
     if unknown:
         raise SettingsError(
             f"Unknown environment variable{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}. "
@@ -140,6 +176,10 @@ def read_settings(*, file: Path | None = None, **overrides: Any) -> Settings:
         )
         # `from None`: the original repeats the value, which may be a secret.
         raise SettingsError(f"Settings out of range. {problems}.") from None
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(PREFIX) and not name.startswith(_OF_TESTS)
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -15,7 +15,8 @@ from hypernet.errors import AdapterNotFound, EngineClosed, NotFound, NotResident
 from hypernet.generators import Generation, Generator
 from hypernet.hypernetworks import import_architectures
 from hypernet.settings import Settings, usable_cores
-from hypernet.storage import AdapterStore, DirectoryStore, StoredAdapter, TenantScope, UserKey
+from hypernet.storage import AdapterStore, StoredAdapter, TenantScope, UserKey
+from hypernet.storage.opening import open_store
 from serving.chat_schema import ChatRequest
 from serving.model_ids import ModelId, parse_model_id
 from serving.preconditions import Preconditions, entity_tag
@@ -104,7 +105,7 @@ class Service:
         import torch
 
         torch.set_num_threads(settings.threads or usable_cores())
-        store = DirectoryStore(settings.store_dir)
+        store = open_store(settings)
         store.check()
         paths = checkpoints.find(settings.checkpoint, root=settings.checkpoints)
         import_architectures(settings.architectures)

@@ -65,7 +65,15 @@ class AdapterStore:
     def in_directory(
         cls, root: Path | str, *, provider: KeyProvider, retention: Retention = _KEEP_ALL, lock_timeout_s: float = 30.0
     ) -> "AdapterStore":
-        """A store in `adapters/` and `keys/` of a local directory, which is made."""
+        """A store in `adapters/` and `keys/` of a local directory, which is made.
+
+        Raises: `StoreUnavailable`, also for a directory that an older version of this program wrote to.
+        """
+        if next(Path(root).glob("*/*/pointer.json"), None) is not None:
+            raise StoreUnavailable(
+                "The store's folder was written by an older version of this program, unencrypted. Export its adapters with "
+                "that version, or name another folder."
+            )
         objects, keys = (
             DirectoryObjects(Path(root) / name, lock_timeout_s=lock_timeout_s) for name in ("adapters", "keys")
         )

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,32 +18,43 @@ from unittest import mock
 
 from hypernet.adapters import Adapter
 from hypernet.errors import AdapterNotFound, HypernetError
-from hypernet.storage import DirectoryStore, TenantScope, directory
-from hypernet.storage.pointer import Pointer
+from hypernet.storage import AdapterStore, TenantScope, directory
+from hypernet.storage.directory import DirectoryObjects
+from hypernet.storage.key_provider import HeldKeys
+from hypernet.storage.sealing import DataKey
 from tests.samples import sample_adapter
 
 KEY = TenantScope("acme").user("ada")
 FIRST, SECOND, LATER = (sample_adapter(seed) for seed in range(3))
-StoreMaker = Callable[[Path], DirectoryStore]
-Action = Callable[[DirectoryStore], object]
+ROOT_KEYS = HeldKeys([DataKey(key_id="ab" * 16, secret=b"r" * 32)])
+StoreMaker = Callable[[Path], AdapterStore]
+Action = Callable[[AdapterStore], object]
 STEPS = ("open", "close", "write", "fsync", "replace", "mkdir", "unlink", "rmdir")
 
 
-class PointerFirstStore(DirectoryStore):
+class PointerFirstObjects(DirectoryObjects):
     """The defect of naming an object before it is there."""
 
-    _waiting: tuple[Path, str, bytes]
+    _waiting: tuple[str, bytes] | None = None
 
-    def _write_object(self, folder: Path, digest: str, data: bytes) -> None:
-        self._waiting = (folder, digest, data)
+    def write(self, name: str, data: bytes) -> None:
+        self._waiting = (name, data)
 
-    def _write_pointer(self, folder: Path, pointer: Pointer) -> None:
-        super()._write_pointer(folder, pointer)
-        super()._write_object(*self._waiting)
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        tag = super().swap(name, data, expected=expected)
+        if self._waiting is not None:
+            super().write(*self._waiting)
+        return tag
 
 
-def write_in_place(path: Path, data: bytes) -> None:
+def sound_store(root: Path, objects: type[DirectoryObjects] = DirectoryObjects) -> AdapterStore:
+    """A store in a directory, whose adapters a storage of that class keeps."""
+    return AdapterStore(objects=objects(root / "adapters"), keys=DirectoryObjects(root / "keys"), provider=ROOT_KEYS)
+
+
+def write_in_place(self: DirectoryObjects, path: Path, data: bytes) -> None:
     """The defect of writing a file under its final name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.write(descriptor, data)
     os.close(descriptor)
@@ -98,7 +109,7 @@ def survives(action: Callable[[], object], *, moment: int) -> bool:
 
 def state(root: Path) -> str:
     """What a reader finds: which adapter, none, or that something is broken."""
-    store = DirectoryStore(root)
+    store = sound_store(root)
     try:
         stored, adapter = store.get(KEY)
         digests = [version.digest for version in store.versions(KEY)]
@@ -113,17 +124,17 @@ def state(root: Path) -> str:
 
 
 def aftermath(root: Path) -> str:
-    """Whether the next writer gets through and leaves nothing but what is referred to."""
-    store = DirectoryStore(root)
+    """Whether the next writer gets through, and a sweep leaves nothing but what is referred to."""
+    store = sound_store(root)
     put = store.put(KEY, LATER)
-    referred = {version.digest for version in store.versions(KEY)}
-    folder = root / KEY.prefix
-    objects = {path.name.removesuffix(".safetensors") for path in (folder / "objects").iterdir()}
+    store.sweep(KEY)
     if store.get(KEY)[1].digest != LATER.digest or not put.active:
         return "broken: later write"
-    if objects != referred or {path.name for path in folder.iterdir()} != {"objects", "pointer.json"}:
+    left = [path for name in ("adapters", "keys") for path in (root / name / KEY.prefix).rglob("*") if path.is_file()]
+    if len(left) != len(store.versions(KEY)) + 2:  # the pointer and the user's key beside the objects
         return "broken: files left over"
-    return "clean"
+    store.delete(KEY)
+    return "broken: files left of nobody" if (root / "adapters" / KEY.scope.prefix).exists() else "clean"
 
 
 def outcomes(root: Path, make_store: StoreMaker, prepare: tuple[Adapter, ...], action: Action) -> list[str]:
@@ -139,6 +150,14 @@ def outcomes(root: Path, make_store: StoreMaker, prepare: tuple[Adapter, ...], a
         left = state(folder)
         found.append(left if left.startswith("broken") else f"{left}, {aftermath(folder)}")
     return found
+
+
+def leave_and_sweep(store: AdapterStore) -> None:
+    """Sweeps what a writer left that died before it referred to its object."""
+    with mock.patch.object(store, "_swap", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
+        store.put(KEY, LATER)
+    if store.sweep(KEY) != 1:
+        raise RuntimeError("nothing was swept")
 
 
 def many_writers(root: Path, make_store: StoreMaker) -> list[str]:
@@ -158,7 +177,7 @@ def many_writers(root: Path, make_store: StoreMaker) -> list[str]:
         children.append(child)
     os.close(start_write)
     statuses = [os.waitpid(child, 0)[1] for child in children]
-    versions = DirectoryStore(root).versions(KEY)
+    versions = sound_store(root).versions(KEY)
     return [f"{statuses}, {len(versions)} versions, {len({stored.digest for stored in versions})} adapters"]
 
 
@@ -166,6 +185,7 @@ SCENARIOS: dict[str, Callable[[Path, StoreMaker], list[str]]] = {
     "put-first": partial(outcomes, prepare=(), action=lambda store: store.put(KEY, FIRST)),
     "put-second": partial(outcomes, prepare=(FIRST,), action=lambda store: store.put(KEY, SECOND)),
     "activate": partial(outcomes, prepare=(FIRST, SECOND), action=lambda store: store.activate(KEY, 1)),
+    "sweep": partial(outcomes, prepare=(FIRST, SECOND), action=leave_and_sweep),
     "delete": partial(outcomes, prepare=(FIRST, SECOND), action=lambda store: store.delete(KEY)),
     "writers": many_writers,
 }
@@ -175,15 +195,15 @@ SCENARIOS: dict[str, Callable[[Path, StoreMaker], list[str]]] = {
 def store_with(defect: str) -> Iterator[StoreMaker]:
     """What makes the stores of a scenario."""
     if defect == "none":
-        yield DirectoryStore
+        yield sound_store
     elif defect == "pointer-first":
-        yield PointerFirstStore
+        yield partial(sound_store, objects=PointerFirstObjects)
     elif defect == "in-place":
-        with mock.patch.object(directory, "replace_file", write_in_place):
-            yield DirectoryStore
+        with mock.patch.object(DirectoryObjects, "_place", write_in_place):
+            yield sound_store
     elif defect == "no-lock":
         with mock.patch.object(directory, "_try_lock", return_value=True):
-            yield DirectoryStore
+            yield sound_store
 
 
 def main(folder: Path, *runs: str) -> None:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,18 +12,28 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hypernet.durable_files import sync_folder
 from hypernet.errors import AdapterNotFound, HypernetError, StoreCorrupt, StoreUnavailable
-from hypernet.storage import DirectoryStore, TenantScope, directory, objects
+from hypernet.storage import AdapterStore, TenantScope, adapter_bytes, directory, sealing
+from hypernet.storage import store as store_module
+from hypernet.storage.directory import DirectoryObjects
+from hypernet.storage.key_provider import HeldKeys
+from hypernet.storage.sealing import new_key
 from tests.samples import sample_adapter
 
+ROOT_KEYS = HeldKeys([new_key()])
 ACME = TenantScope("acme")
 ADA = ACME.user("ada")
 
 
+def opened(root: Path, **options: float) -> AdapterStore:
+    return AdapterStore.in_directory(root, provider=ROOT_KEYS, **options)
+
+
 RUNS = (
-    *("none:put-first", "none:put-second", "none:activate", "none:delete", "none:writers"),
+    *("none:put-first", "none:put-second", "none:activate", "none:sweep", "none:delete", "none:writers"),
     *("in-place:put-second", "pointer-first:put-second", "no-lock:writers"),
 )
 
@@ -45,6 +56,7 @@ def crashes() -> dict[str, list[str]]:
         ("none:put-first", "none, clean", "first of 1, clean"),
         ("none:put-second", "first of 1, clean", "second of 2, clean"),
         ("none:activate", "second of 2, clean", "first of 2, clean"),
+        ("none:sweep", "second of 2, clean", "second of 2, clean"),
         ("none:delete", "second of 2, clean", "none, clean"),
     ],
 )
@@ -52,7 +64,7 @@ def test_directory_store_killed_at_any_step_serves_the_version_before_the_write_
     crashes, run, before, after
 ):
     assert len(crashes[run]) > 15
-    assert [state for state, _ in groupby(crashes[run])] == [before, after]
+    assert [state for state, _ in groupby(crashes[run])] == list(dict.fromkeys([before, after]))
 
 
 @pytest.mark.parametrize("defect", ["in-place", "pointer-first"])
@@ -70,12 +82,21 @@ def test_directory_store_without_its_lock_loses_writes_of_many_processes(crashes
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> DirectoryStore:
-    return DirectoryStore(tmp_path / "store")
+def store(tmp_path: Path) -> AdapterStore:
+    return opened(tmp_path / "store")
 
 
 def files(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file() and ".locks" not in path.parts)
+
+
+def pointer_of(root: Path, user: str = "ada") -> Path:
+    return root / "adapters/acme" / user / "pointer"
+
+
+def object_of(root: Path, user: str = "ada") -> Path:
+    (found,) = (root / "adapters/acme" / user / "objects").iterdir()
+    return found
 
 
 class Journal:
@@ -99,9 +120,11 @@ class Journal:
 
     def _name(self, path: object) -> str:
         relative = Path(str(path)).relative_to(self._root)
-        if relative.name.endswith(".safetensors") or ".safetensors." in relative.name:
+        if relative.parent.name == "objects":
             return "object"
-        return "pointer" if "pointer" in relative.name else str(relative)
+        if relative.parts[0] == "keys" and re.match("[0-9a-f]{32}", relative.name):
+            return "key"
+        return relative.name.split(".")[0] if "pointer" in relative.name else str(relative).removesuffix(".unfinished")
 
 
 def test_directory_store_makes_everything_durable_before_what_refers_to_it(store, tmp_path, monkeypatch):
@@ -109,15 +132,29 @@ def test_directory_store_makes_everything_durable_before_what_refers_to_it(store
     store.put(ADA, sample_adapter(0))
     first = list(journal.events)
     store.put(ADA, sample_adapter(1))
+    second = journal.events[len(first) :]
 
-    write = ["sync object", "name object", "sync acme/ada/objects", "sync pointer", "name pointer", "sync acme/ada"]
-    assert first == ["sync acme/ada", "sync acme", "sync .", *write]
-    assert journal.events[len(first) :] == write
+    assert second == ["sync object", "name object", "sync adapters/acme/ada/objects"] + [
+        "sync pointer",
+        "name pointer",
+        "sync adapters/acme/ada",
+    ]
+    named, folders = [first.index(f"name {what}") for what in ("keys/acme/.keys", "key", "object", "pointer")], (
+        ("keys/acme", "keys"),
+        ("keys/acme/ada", "keys/acme"),
+        ("adapters/acme/ada/objects",),
+        ("adapters/acme/ada", "adapters/acme", "adapters"),
+    )
+    assert named == sorted(named)
+    for index, name, above in zip(named, ("keys/acme/.keys", "key", "object", "pointer"), folders, strict=True):
+        assert f"sync {name}" in first[:index]
+        until = next((later for later in named if later > index), len(first))
+        assert {f"sync {folder}" for folder in above} <= set(first[index:until]), name
 
 
 def test_directory_store_put_again_makes_durable_what_an_earlier_put_left_undone(store, tmp_path, monkeypatch):
     store.put(ADA, sample_adapter(0))
-    folder = tmp_path / "store" / ADA.prefix
+    folder = pointer_of(tmp_path / "store").parent
 
     def failing(path: Path) -> None:
         if path == folder:
@@ -132,13 +169,13 @@ def test_directory_store_put_again_makes_durable_what_an_earlier_put_left_undone
     journal = Journal(monkeypatch, tmp_path / "store")
 
     assert store.put(ADA, sample_adapter(1)).version == 2
-    assert journal.events[-1] == "sync acme/ada"
+    assert journal.events[-1] == "sync adapters/acme/ada"
 
 
 def test_directory_store_makes_its_own_folder_durable(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(directory, "sync_folder", synced.append)
-    DirectoryStore(tmp_path / "data" / "store")
+    DirectoryObjects(tmp_path / "data" / "store")
 
     assert set(synced) == {tmp_path, tmp_path / "data", tmp_path / "data" / "store"}
 
@@ -152,64 +189,77 @@ def test_directory_store_never_serves_rotten_bytes(store, tmp_path, bit):
         rotten[bit // 8 % len(rotten)] ^= 1 << bit % 8
         path.write_bytes(rotten)
         with pytest.raises(StoreCorrupt):
-            store.get(ADA)
+            opened(tmp_path / "store").get(ADA)
         path.write_bytes(original)
 
-    assert store.get(ADA)[1].digest == digest
+    assert opened(tmp_path / "store").get(ADA)[1].digest == digest
 
 
 def test_directory_store_that_trusted_its_disk_would_serve_rotten_bytes(store, tmp_path, monkeypatch):
     # The twin of the test above.
     digest = store.put(ADA, sample_adapter()).digest
-    [object_file] = (tmp_path / "store").rglob("*.safetensors")
-    rotten = bytearray(object_file.read_bytes())
-    rotten[-2] ^= 1
-    object_file.write_bytes(rotten)
-    monkeypatch.setattr(objects, "is_object", lambda data, *, digest: True)
+    path = object_of(tmp_path / "store")
+
+    def trusting(data: bytes, *, key: sealing.DataKey, place: tuple[str, ...]) -> bytes:
+        counter = data[25:37] + (2).to_bytes(4, "big")  # as GCM encrypts where the nonce has 96 bits
+        return Cipher(algorithms.AES(key.secret), modes.CTR(counter)).decryptor().update(data[37:-16])
+
+    rotten = bytearray(path.read_bytes())
+    rotten[-18] ^= 1
+    path.write_bytes(rotten)
+    monkeypatch.setattr(store_module, "unseal", trusting)
+    monkeypatch.setattr(adapter_bytes, "is_intact", lambda data, *, digest: True)
 
     assert store.get(ADA)[1].digest != digest
 
 
 def test_directory_store_says_when_a_file_is_cut_or_missing(store, tmp_path):
     store.put(ADA, sample_adapter())
-    pointer, object_file = sorted(files(tmp_path / "store"), key=lambda path: path.name != "pointer.json")
+    pointer, object_file = pointer_of(tmp_path / "store"), object_of(tmp_path / "store")
     data = object_file.read_bytes()
     for rest in (data[:-1], data[:20], b""):
         object_file.write_bytes(rest)
-        with pytest.raises(StoreCorrupt, match="digest"):
+        with pytest.raises(StoreCorrupt):
             store.get(ADA)
     object_file.unlink()
     with pytest.raises(StoreCorrupt, match="missing"):
         store.get(ADA)
     pointer.write_bytes(pointer.read_bytes()[:-1])
-    with pytest.raises(StoreCorrupt, match="pointer"):
+    with pytest.raises(StoreCorrupt, match="changed"):
         store.head(ADA)
 
 
 def test_directory_store_put_again_mends_a_rotten_object(store, tmp_path):
     put = store.put(ADA, sample_adapter())
-    [object_file] = (tmp_path / "store").rglob("*.safetensors")
-    object_file.write_bytes(b"rotten")
+    object_of(tmp_path / "store").write_bytes(b"rotten")
 
     assert store.put(ADA, sample_adapter()) == put
     assert store.get(ADA)[1].digest == put.digest
+    assert store.sweep(ADA) == 0
 
 
 def test_directory_store_deletes_what_it_can_no_longer_read(store, tmp_path):
     store.put(ADA, sample_adapter())
-    (tmp_path / "store" / ADA.prefix / "pointer.json").write_bytes(b"rotten")
+    pointer_of(tmp_path / "store").write_bytes(b"rotten")
 
     store.delete(ADA)
-    assert files(tmp_path / "store") == []
+    assert [path.name for path in files(tmp_path / "store")] == [".keys"]
 
 
-def test_directory_store_refuses_a_pointer_copied_from_another_user(store, tmp_path):
+def test_directory_store_refuses_what_was_copied_from_another_user(store, tmp_path):
     store.put(ADA, sample_adapter(0))
     store.put(ACME.user("bob"), sample_adapter(1))
     root = tmp_path / "store"
-    (root / ADA.prefix / "pointer.json").write_bytes((root / "acme/bob/pointer.json").read_bytes())
+    whole = object_of(root).read_bytes()
+    object_of(root).write_bytes(object_of(root, "bob").read_bytes())
+    with pytest.raises(StoreCorrupt):
+        store.get(ADA)
 
-    with pytest.raises(StoreCorrupt, match="another user"):
+    object_of(root).write_bytes(whole)
+    (key,) = (root / "keys/acme/bob").iterdir()
+    (root / "keys/acme/ada" / key.name).write_bytes(key.read_bytes())
+    pointer_of(root).write_bytes(pointer_of(root, "bob").read_bytes())
+    with pytest.raises(StoreCorrupt, match="another place"):
         store.head(ADA)
 
 
@@ -218,11 +268,11 @@ def test_directory_store_delete_leaves_no_byte_of_the_user(store, tmp_path):
     store.put(ADA, sample_adapter(1))
     store.put(ACME.user("ada2"), sample_adapter(2))
     # As a process killed in a write would leave it.
-    (tmp_path / "store" / ADA.prefix / "objects" / ".half-written").write_bytes(b"persona")
+    (object_of(tmp_path / "store", "ada2").parent.parent.parent / "ada/objects/00.unfinished").write_bytes(b"persona")
     store.delete(ADA)
 
-    assert not (tmp_path / "store" / ADA.prefix).exists()
-    assert len(files(tmp_path / "store")) == 2
+    assert not any((tmp_path / "store" / name / "acme/ada").exists() for name in ("adapters", "keys"))
+    assert len(files(tmp_path / "store")) == 4
 
 
 def test_directory_store_that_is_full_says_so_and_keeps_the_version_before(store, tmp_path, monkeypatch):
@@ -260,13 +310,25 @@ def test_directory_store_on_a_path_that_is_a_file_is_unavailable(tmp_path):
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StoreUnavailable):
-        DirectoryStore(tmp_path / "file")
+        opened(tmp_path / "file")
+
+
+def test_directory_store_follows_no_link(store, tmp_path):
+    store.put(ADA, sample_adapter())
+    path = object_of(tmp_path / "store")
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreUnavailable):
+        store.get(ADA)
+    store.delete(ADA)
+    assert (tmp_path / "elsewhere").exists()
 
 
 def test_directory_store_waits_for_another_writer_only_so_long(store, tmp_path):
     store.put(ADA, sample_adapter(0))
-    impatient = DirectoryStore(tmp_path / "store", lock_timeout_s=0.05)
-    held = [path.open("w") for path in (tmp_path / "store" / ".locks").iterdir()]
+    impatient = opened(tmp_path / "store", lock_timeout_s=0.05)
+    held = [path.open("w") for path in (tmp_path / "store/adapters/.locks").iterdir()]
     for lock in held:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
@@ -282,28 +344,51 @@ def test_directory_store_waits_for_another_writer_only_so_long(store, tmp_path):
 def test_directory_store_is_readable_by_nobody_else(store, tmp_path):
     store.put(ADA, sample_adapter())
 
-    assert (tmp_path / "store").stat().st_mode & 0o077 == 0
+    assert all((tmp_path / "store" / name).stat().st_mode & 0o077 == 0 for name in ("adapters", "keys"))
     assert all(path.stat().st_mode & 0o077 == 0 for path in files(tmp_path / "store"))
 
 
 def test_directory_store_lists_only_what_is_its_own(store, tmp_path):
     store.put(ADA, sample_adapter())
-    tenant = tmp_path / "store" / "acme"
+    tenant = tmp_path / "store/adapters/acme"
     (tenant / "Notes").mkdir()
     (tenant / "lost+found").mkdir()
     (tenant / ".DS_Store").write_text("")
     (tenant / "grace").mkdir()
+    (tenant / "heidi").mkdir()
+    (tenant / "heidi/pointer").write_text("somebody else's")
     (tenant / os.fsdecode(b"\xff")).mkdir()
 
-    assert store.users(ACME) == ["ada"]
+    # Of one who has something that cannot be read, the owner is to hear.
+    assert store.users(ACME) == ["ada", "heidi"]
 
 
 def test_directory_store_raises_only_errors_of_ours_for_any_pointer(store, tmp_path):
     store.put(ADA, sample_adapter())
-    path = tmp_path / "store" / ADA.prefix / "pointer.json"
-    content = json.loads(path.read_text())
-    for rotten in (b"", b"[]", b"{}", b"null", b"\xff", b"[" * 99999, json.dumps(content | {"active": 9}).encode()):
+    path = pointer_of(tmp_path / "store")
+    original = path.read_bytes()
+    for rotten in (b"", b"[]", b"{}", b"null", b"\xff", b"{" * 99999, original[:37], original + b"x"):
         path.write_bytes(rotten)
         with pytest.raises(HypernetError) as caught:
             store.get(ADA)
         assert not isinstance(caught.value, AdapterNotFound)
+
+
+def test_directory_store_says_that_a_format_is_from_the_future(store, tmp_path):
+    store.put(ADA, sample_adapter())
+    path = pointer_of(tmp_path / "store")
+    data = bytearray(path.read_bytes())
+    data[8] = 2
+    path.write_bytes(data)
+
+    with pytest.raises(StoreCorrupt, match="sealing format 2, this version reads 1"):
+        store.get(ADA)
+
+
+def test_directory_store_says_that_a_store_is_of_an_older_format(tmp_path):
+    folder = tmp_path / "store/acme/ada"
+    folder.mkdir(parents=True)
+    (folder / "pointer.json").write_text("{}")
+
+    with pytest.raises(StoreUnavailable, match="older version"):
+        opened(tmp_path / "store")
