@@ -5,8 +5,9 @@ from urllib.parse import urlsplit
 from hypernet.errors import SettingsError
 from hypernet.settings import Settings
 from hypernet.storage.key_provider import KeyProvider, keys_from_file, keys_from_text, make_key_file
-from hypernet.storage.object_storage import ObjectStorage
 from hypernet.storage.pointer import Retention
+from hypernet.storage.probe import require
+from hypernet.storage.s3 import S3Objects, Server
 from hypernet.storage.store import AdapterStore
 
 ROOT_KEY_FILE = "root-key.json"
@@ -21,7 +22,10 @@ def open_store(settings: Settings) -> AdapterStore:
     retention = Retention(versions=settings.keep_versions, days=settings.keep_days)
     if settings.store_url is None:
         return AdapterStore.in_directory(settings.store_dir, provider=_provider(settings), retention=retention)
-    objects, keys = (_bucket(settings, url) for url in (settings.store_url, keys_url(settings)))
+    objects, keys = (bucket(settings, url) for url in (settings.store_url, keys_url(settings)))
+    for storage in (objects, keys):
+        storage.check()
+        require(storage)
     return AdapterStore(objects=objects, keys=keys, provider=_provider(settings), retention=retention)
 
 
@@ -49,9 +53,8 @@ def _provider(settings: Settings) -> KeyProvider:
     return keys_from_file(path)
 
 
-def _bucket(settings: Settings, url: str) -> ObjectStorage:
-    from hypernet.storage.s3 import S3Objects, Server
-
+def bucket(settings: Settings, url: str) -> S3Objects:
+    """The bucket of that address on the server of the settings; nothing is asked of it. Raises: `SettingsError`."""
     parts = urlsplit(url)
     if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
         raise SettingsError("A store's address is s3://BUCKET or s3://BUCKET/PREFIX, the server's is HYPERNET_S3_ENDPOINT.")

@@ -191,6 +191,11 @@ class S3Objects:
 
         self._retried(attempt)
 
+    def is_versioned(self) -> bool:
+        """Whether the bucket keeps versions of its own, where some servers ignore conditions."""
+        found = self._retried(lambda: self._client.get_bucket_versioning(self._server.bucket))
+        return str(found.status) == "Enabled"
+
     def close(self) -> None:
         """As `ObjectStorage.close`."""
         self._closed = True

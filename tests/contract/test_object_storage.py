@@ -1,0 +1,131 @@
+"""What every storage of objects promises, run against each of them, and against some with a defect."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hypernet.errors import ObjectChanged, StoreUnavailable
+from hypernet.storage.directory import DirectoryObjects
+from hypernet.storage.memory import MemoryObjects, tag_of
+from hypernet.storage.object_storage import ObjectStorage
+from hypernet.storage.probe import probe, require
+from hypernet.storage.s3 import S3Objects
+
+
+@pytest.fixture(params=["memory", "directory", "s3"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStorage]:
+    if request.param == "memory":
+        made: ObjectStorage = MemoryObjects()
+    elif request.param == "directory":
+        made = DirectoryObjects(tmp_path / "objects")
+    else:
+        made = S3Objects(next(request.getfixturevalue("s3_buckets")))
+    yield made
+    made.close()
+
+
+def test_object_storage_keeps_every_promise_that_the_probe_tries(objects):
+    assert [finding.name for finding in probe(objects) if not finding.kept] == []
+    assert objects.folders("") == objects.names(".probe/") == []
+
+
+def test_object_storage_reads_what_was_written_last(objects):
+    assert objects.read("a/b/pointer") is None
+    first = objects.swap("a/b/pointer", b"one", expected=None)
+    assert (objects.read("a/b/pointer").data, objects.read("a/b/pointer").tag) == (b"one", first)
+    second = objects.swap("a/b/pointer", b"two", expected=first)
+    assert (objects.read("a/b/pointer").data, objects.read("a/b/pointer").tag) == (b"two", second)
+    objects.settle("a/b/pointer")
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 12_000_000])
+def test_object_storage_keeps_objects_of_any_size(objects, size):
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    objects.write("a/object", data)
+    assert objects.read("a/object").data == data
+
+
+def test_object_storage_removes_only_the_state_that_is_expected(objects):
+    tag = objects.swap("a/pointer", b"one", expected=None)
+    latest = objects.swap("a/pointer", b"two", expected=tag)
+    if objects.remove_if("a/pointer", expected=latest):
+        assert objects.read("a/pointer") is None
+        latest = objects.swap("a/pointer", b"three", expected=None)
+        with pytest.raises(ObjectChanged):
+            objects.remove_if("a/pointer", expected=tag)
+    assert objects.read("a/pointer").tag == latest
+
+
+def test_object_storage_removes_what_is_not_there(objects):
+    objects.remove("a/b/object")
+    objects.write("a/b/object", b"data")
+    objects.remove("a/b/object")
+    objects.remove("a/b/object")
+    assert objects.names("a/") == objects.folders("a/") == []
+
+
+def test_object_storage_lists_folders_in_order_and_in_pages(objects):
+    segments = ["ada", "ada-x", "ada0", "ada_", "%41da", "b~c", "zz"]
+    for segment in segments:
+        objects.write(f"t/{segment}/pointer", b"p")
+        objects.write(f"t/{segment}/objects/o", b"o")
+    objects.write("t/.keys", b"k")
+    objects.write("t/.hidden/x", b"h")
+    objects.write("t2/eve/pointer", b"p")
+    ordered = sorted(segments, key=lambda segment: f"{segment}/")
+
+    assert objects.folders("t/") == ordered
+    assert objects.folders("t/", limit=2) == ordered[:2]
+    assert objects.folders("t/", after=ordered[1], limit=3) == ordered[2:5]
+    assert objects.folders("t/", after="c") == ["zz"]
+    assert objects.folders("t/", after="zz") == objects.folders("nobody/") == []
+    assert objects.names("t/ada/") == ["t/ada/objects/o", "t/ada/pointer"]
+
+
+def test_object_storage_that_is_closed_says_so(objects):
+    objects.close()
+    for call in (
+        lambda: objects.read("a"),
+        lambda: objects.write("a", b""),
+        lambda: objects.swap("a", b"", expected=None),
+        lambda: objects.remove("a"),
+        lambda: objects.remove_if("a", expected=""),
+        lambda: objects.names("a/"),
+        lambda: objects.folders("a/"),
+        objects.check,
+    ):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            call()
+
+
+class WithoutConditions(MemoryObjects):
+    """The defect of a server that writes whatever the condition."""
+
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        self.write(name, data)
+        return tag_of(data)
+
+
+class WithoutAtomicity(MemoryObjects):
+    """The defect of a server that looks first and writes then."""
+
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        import time
+
+        present = self.read(name)
+        time.sleep(0.01)
+        if (None if present is None else present.tag) != expected:
+            raise ObjectChanged("changed")
+        self.write(name, data)
+        return tag_of(data)
+
+
+@pytest.mark.parametrize(
+    ("objects", "broken"), [(WithoutConditions(), "second creation"), (WithoutAtomicity(), "of many changes at once")]
+)
+def test_probe_refuses_a_server_that_does_not_keep_its_conditions(objects, broken):
+    # The twins of the first test.
+    with pytest.raises(StoreUnavailable, match=broken):
+        require(objects)
+    assert objects.names(".probe/") == []
