@@ -4,7 +4,6 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 

@@ -79,8 +79,8 @@ class Settings(BaseSettings):
     """Root keys as JSON, the current one first, as `hypernet store keygen` writes them; or give the file."""
 
     root_keys_file: Path | None = None
-    """File with the same JSON, which nobody else may read; by default one in the folder of a directory store, made at its
-    first use."""
+    """File with the same JSON, which nobody else may read; by default one in the folder of a directory store, made when
+    that is first used."""
 
     keep_versions: int | None = Field(default=None, ge=1)
     """Versions of each adapter that are kept, newest first; all of them by default."""

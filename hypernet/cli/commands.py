@@ -19,6 +19,7 @@ User = Annotated[str, typer.Argument(help="The user whose adapter it is.")]
 Version = Annotated[int | None, typer.Option(min=1, help="Version of the adapter.", show_default="the active one")]
 
 adapters = typer.Typer(name="adapters", help="List, show, export and delete stored adapters.", no_args_is_help=True)
+store = typer.Typer(name="store", help="Look after the store: keys, leftovers.", no_args_is_help=True)
 
 
 def generate(
@@ -67,12 +68,20 @@ def chat(
     talk(settings, user=user, version=version, system=system, max_tokens=max_tokens, temperature=temperature)
 
 
-def doctor(store_dir: StoreDir = None, as_json: Json = False) -> None:
-    """Say what is installed, which checkpoints are found and whether they match. Exits 1 if something is wrong."""
+def doctor(
+    store_dir: StoreDir = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="Try this store: s3://BUCKET or s3://BUCKET/PREFIX.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is installed, which checkpoints are found, whether they match, and whether a bucket can hold a store.
+    Exits 1 if something is wrong.
+    """
     from hypernet.cli.examining import report
     from hypernet.settings import read_settings
 
-    if not report(read_settings(store_dir=store_dir), as_json=as_json):
+    if not report(read_settings(store_dir=store_dir, store_url=store), as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -125,3 +134,31 @@ def delete_adapter(
             typer.confirm(f"Delete {count} version{'s' if count > 1 else ''}?", abort=True, err=True)
 
     delete_stored(read_settings(store_dir=store_dir), user, confirm=confirm, as_json=as_json)
+
+
+@store.command("keygen")
+def make_keys(
+    file: Annotated[Path, typer.Argument(help="File to write; only you may read it.")], as_json: Json = False
+) -> None:
+    """Write a file with a new root key, for HYPERNET_ROOT_KEYS_FILE."""
+    from hypernet.cli.keeping import write_keys
+
+    write_keys(file, as_json=as_json)
+
+
+@store.command("sweep")
+def sweep_store(store_dir: StoreDir = None, as_json: Json = False) -> None:
+    """Remove what writers that died have left: objects and keys that nothing refers to. Safe beside live writers."""
+    from hypernet.cli.keeping import sweep
+    from hypernet.settings import read_settings
+
+    sweep(read_settings(store_dir=store_dir), as_json=as_json)
+
+
+@store.command("rotate")
+def rotate_keys(store_dir: StoreDir = None, as_json: Json = False) -> None:
+    """Wrap the tenant's keys by the current root key and its users' keys by a new one; adapters are not written."""
+    from hypernet.cli.keeping import rotate
+    from hypernet.settings import read_settings
+
+    rotate(read_settings(store_dir=store_dir), as_json=as_json)

@@ -43,7 +43,7 @@ def report(settings: Settings, *, as_json: bool) -> bool:
                 "platform": found["platform"],
                 "cores": found["cores"],
                 "checkpoints in": found["checkpoints_root"],
-                "store": f"{found['store']['folder']} ({found['store']['status']})",
+                "store": f"{found['store']['place']} ({found['store']['status']})",
             }
         )
         print_table(
@@ -56,6 +56,11 @@ def report(settings: Settings, *, as_json: bool) -> bool:
                 for entry in found["checkpoints"]
             ],
         )
+        if tried := found["store"]["tried"]:
+            print_table(
+                ["bucket", "promise", ""],
+                [[entry["bucket"], entry["promise"], "kept" if entry["kept"] else "BROKEN"] for entry in tried],
+            )
         for problem in found["problems"]:
             print_fields({"problem": problem})
         if not found["problems"]:
@@ -77,9 +82,9 @@ def examine(settings: Settings) -> dict[str, Any]:
         problems.append(f"The checkpoint {settings.checkpoint!r} is not in {root}; set HYPERNET_CHECKPOINTS.")
     found = [_checkpoint(checkpoints.find(name, root=root)) for name in names]
     problems += [f"Checkpoint {entry['name']}: {entry['status']}" for entry in found if entry["status"] != "ok"]
-    store = _store(settings.store_dir)
+    store = _folder(settings.store_dir) if settings.store_url is None else _buckets(settings)
     if store["status"] != "ok":
-        problems.append(f"The store folder {settings.store_dir} is {store['status']}; set HYPERNET_STORE_DIR.")
+        problems.append(f"The store {store['place']} is {store['status']}; {store['remedy']}")
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
@@ -112,12 +117,38 @@ def _checkpoint(paths: CheckpointPaths) -> dict[str, Any]:
     return entry
 
 
-def _store(folder: Path) -> dict[str, str]:
+def _folder(folder: Path) -> dict[str, Any]:
     parent = folder
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
     writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
-    return {"folder": str(folder), "status": "ok" if writable else "not writable"}
+    status = "ok" if writable else "not writable"
+    return {"place": str(folder), "status": status, "remedy": "set HYPERNET_STORE_DIR.", "tried": []}
+
+
+def _buckets(settings: Settings) -> dict[str, Any]:
+    """What the servers of a store in buckets do about the conditions that it stands on."""
+    from hypernet.storage.opening import bucket, keys_url
+    from hypernet.storage.probe import probe
+
+    tried: list[dict[str, Any]] = []
+    found = {"place": settings.store_url, "status": "ok", "remedy": "", "tried": tried}
+    for url in (str(settings.store_url), keys_url(settings)):
+        try:
+            objects = bucket(settings, url)
+            try:
+                objects.check()
+                tried += [{"bucket": url, "promise": entry.name, "kept": entry.kept} for entry in probe(objects)]
+            finally:
+                objects.close()
+        except HypernetError as error:
+            return found | {"status": "not usable", "remedy": error.message}
+    if not all(entry["kept"] for entry in tried):
+        found |= {
+            "status": "not fit to hold a store",
+            "remedy": "use a server that keeps what the table says it breaks.",
+        }
+    return found
 
 
 def _short(digest: str | None) -> str:

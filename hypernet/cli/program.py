@@ -36,6 +36,7 @@ def program() -> typer.Typer:
     app.command("generate")(commands.generate)
     app.command("chat")(commands.chat)
     app.add_typer(commands.adapters, name="adapters")
+    app.add_typer(commands.store, name="store")
     app.command("doctor")(commands.doctor)
     for entry_point in sorted(entry_points(group=COMMANDS_GROUP)):
         app.command(entry_point.name)(_command(entry_point))

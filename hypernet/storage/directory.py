@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,14 +20,14 @@ _LOCK_POLL_S = 0.005
 _UNFINISHED = ".unfinished"
 """Ending of a file that is still being written; removed like any other object nobody refers to."""
 _ATTEMPTS = 100
-"""How often a folder is made again that somebody else, who found it empty, has removed."""
+"""How often a file is begun anew that somebody else has removed, or its folder."""
 
 
 class DirectoryObjects:
     """An `ObjectStorage` in a directory, for any number of threads and processes of one machine.
 
-    The file system must be a local one: it has to honour `flock`, `fsync` and atomic renames. No link is followed inside
-    the root: an object that is one is `StoreUnavailable`.
+    The file system must be a local one: it has to honour `flock`, `fsync` and atomic renames. No link is followed
+    inside the root: an object that is one is `StoreUnavailable`.
     """
 
     def __init__(self, root: Path | str, *, lock_timeout_s: float = 30.0) -> None:
@@ -90,11 +89,12 @@ class DirectoryObjects:
         """As `ObjectStorage.names`."""
         with self._session():
             self._check_present()
-            folder = self._path(prefix.rstrip("/"))
+            top = self._path(prefix.rstrip("/"))
+            # What goes away meanwhile is passed over; a link to a folder is a name like any other.
             found = [
-                f"{prefix}{path.relative_to(folder).as_posix()}"
-                for path in folder.rglob("*")
-                if not stat.S_ISDIR(path.lstat().st_mode)
+                f"{prefix}{(Path(folder) / name).relative_to(top).as_posix()}"
+                for folder, folders, names in os.walk(top)
+                for name in [*names, *(inner for inner in folders if (Path(folder) / inner).is_symlink())]
             ]
         return sorted(found)
 
@@ -190,16 +190,21 @@ class DirectoryObjects:
 
     def _place(self, path: Path, data: bytes) -> None:
         """Content durable, then its name, then the names on the way to it; the file's whole content in one step."""
-        unfinished = path.with_name(path.name + _UNFINISHED)
         for attempt in range(_ATTEMPTS):
             try:
                 self._make_folder(path.parent)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-                descriptor = os.open(unfinished, flags, 0o600)
+                self._place_once(path, data)
+                sync_folder(path.parent)
                 break
             except FileNotFoundError:
+                # Somebody found the folder empty and removed it, or swept up the unfinished file.
                 if attempt == _ATTEMPTS - 1:
                     raise
+
+    def _place_once(self, path: Path, data: bytes) -> None:
+        unfinished = path.with_name(path.name + _UNFINISHED)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(unfinished, flags, 0o600)
         try:
             try:
                 remaining = memoryview(data)
@@ -212,7 +217,6 @@ class DirectoryObjects:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
 
     def _make_folder(self, folder: Path) -> None:
         # Durable before anything is in it, so that where a file's name is durable, the names on the way to it are too.
@@ -229,9 +233,9 @@ class DirectoryObjects:
     def _remove(self, path: Path) -> None:
         try:
             path.unlink()
+            sync_folder(path.parent)
         except (FileNotFoundError, NotADirectoryError):
-            return
-        sync_folder(path.parent)
+            return  # somebody else has removed it, or has done the rest
         for folder in path.parents:
             if folder == self._root:
                 break

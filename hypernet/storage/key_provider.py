@@ -85,8 +85,8 @@ def keys_from_text(text: str, *, source: str) -> HeldKeys:
         sound = False
     if not sound:
         raise SettingsError(
-            f'{source} does not hold root keys: expected {{"keys": [{{"id": ..., "secret": ...}}, ...]}}, the current one '
-            "first, as `hypernet store keygen` writes it."
+            f'{source} does not hold root keys: expected {{"keys": [{{"id": ..., "secret": ...}}, ...]}}, the current '
+            "one first, as `hypernet store keygen` writes it."
         )
     return HeldKeys(keys)
 

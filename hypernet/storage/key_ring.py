@@ -11,6 +11,7 @@ whose key was destroyed since.
 """
 
 import json
+import re
 import threading
 from base64 import b64decode, b64encode
 from collections import OrderedDict
@@ -20,9 +21,10 @@ from hypernet.errors import ObjectChanged, StoreCorrupt
 from hypernet.storage.key_provider import KeyProvider
 from hypernet.storage.keys import TenantScope, UserPath
 from hypernet.storage.object_storage import ObjectStorage, StoredObject
-from hypernet.storage.sealing import DataKey, key_id_of, new_key, seal, unseal
+from hypernet.storage.sealing import KEY_ID_LENGTH, DataKey, key_id_of, new_key, seal, unseal
 
 _FORMAT = 1
+_KEY_ID = re.compile(rf"[0-9a-f]{{{KEY_ID_LENGTH}}}")
 _CACHED = 10_000
 
 
@@ -44,7 +46,8 @@ class KeyRing:
     """The data keys of all users, safe to call from many threads."""
 
     def __init__(self, *, objects: ObjectStorage, provider: KeyProvider) -> None:
-        self._objects = objects
+        self.objects = objects
+        """Where the wrapped keys lie."""
         self._provider = provider
         self._lock = threading.Lock()
         self._users: OrderedDict[str, DataKey] = OrderedDict()
@@ -60,12 +63,12 @@ class KeyRing:
                 key=self._tenant_key(key.scope, tenant, tenant.current),
                 place=_place(_name(key, made.key_id)),
             )
-            tag = self._objects.swap(_name(key, made.key_id), wrapped, expected=None)
+            self.objects.swap(_name(key, made.key_id), wrapped, expected=None)
             # A rotation that began before this key was there may not have seen it: then it is wrapped by a key that is
             # about to be destroyed.
             if self._tenant_keys(key.scope).current == tenant.current:
                 return self._remember(key, made)
-            self._objects.remove_if(_name(key, made.key_id), expected=tag)
+            self.objects.remove(_name(key, made.key_id))
 
     def get(self, key: UserPath, key_id: str) -> DataKey | None:
         """The user's data key of that name; None where it was destroyed. Raises: `StoreCorrupt`."""
@@ -74,62 +77,75 @@ class KeyRing:
             if found is not None:
                 self._users.move_to_end(_name(key, key_id))
                 return found
-        present = self._objects.read(_name(key, key_id))
+        present = self.objects.read(_name(key, key_id))
         return None if present is None else self._remember(key, self._unwrapped(key.scope, _name(key, key_id), present))
 
     def destroy(self, key: UserPath, key_id: str) -> None:
         """Removes a data key, here and in the storage; what it sealed stays sealed for good."""
         with self._lock:
             self._users.pop(_name(key, key_id), None)
-        self._objects.remove(_name(key, key_id))
+        self.objects.remove(_name(key, key_id))
 
     def names(self, key: UserPath) -> list[str]:
         """Names of all keys of this user, those that nothing is sealed with included."""
-        return [name.removeprefix(key.prefix) for name in self._objects.names(key.prefix)]
+        return [name.removeprefix(key.prefix) for name in self.objects.names(key.prefix)]
 
     def rotate(self, scope: TenantScope) -> int:
         """Wraps all data keys of a tenant by a new tenant key and destroys the old ones; how many were wrapped anew.
 
         No adapter is written. A rotation that was interrupted is finished by the next one; writers need not stop.
         """
-        present = self._tenant_keys(scope, make=True)
         made = new_key()
         wrapped = (made.key_id, self._provider.wrap(made.secret, tenant=scope.tenant))
-        self._write_tenant(scope, (wrapped, *present.wrapped), expected=present.tag)
+        while True:
+            present = self._tenant_keys(scope, make=True)
+            try:
+                self._write_tenant(scope, (wrapped, *present.wrapped), expected=present.tag)
+                break
+            except ObjectChanged:  # another rotation, or the first key of all
+                continue
         count = 0
         after = None
-        while users := self._objects.folders(scope.prefix, after=after):
+        while users := self.objects.folders(scope.prefix, after=after):
             for user in users:
-                for name in self._objects.names(f"{scope.prefix}{user}/"):
-                    count += self._rewrap(scope, name)
+                for name in self.objects.names(f"{scope.prefix}{user}/"):
+                    if _KEY_ID.fullmatch(name.rpartition("/")[2]):  # else one that is still being written
+                        count += self._rewrap(scope, name)
             after = users[-1]
         latest = self._tenant_keys(scope)
-        if latest.current == made.key_id:  # else another rotation has begun, and will end this one too
-            self._write_tenant(scope, latest.wrapped[:1], expected=latest.tag)
+        if latest.current == made.key_id:
+            try:
+                self._write_tenant(scope, latest.wrapped[:1], expected=latest.tag)
+            except ObjectChanged:  # another rotation has begun, and will end this one too
+                pass
         return count
 
     def rotate_root(self, scope: TenantScope) -> int:
         """Wraps a tenant's keys by the provider's current root key; how many were wrapped by another one."""
-        present = self._tenant_keys(scope, make=True)
-        old = [entry for entry in present.wrapped if self._provider.root_of(entry[1]) != self._provider.current]
-        if old:
+        while True:
+            present = self._tenant_keys(scope, make=True)
+            old = [entry for entry in present.wrapped if self._provider.root_of(entry[1]) != self._provider.current]
             anew = tuple(
                 (name, self._provider.wrap(self._provider.unwrap(wrapped, tenant=scope.tenant), tenant=scope.tenant))
                 for name, wrapped in present.wrapped
             )
-            self._write_tenant(scope, anew, expected=present.tag)
-        return len(old)
+            try:
+                if old:
+                    self._write_tenant(scope, anew, expected=present.tag)
+                return len(old)
+            except ObjectChanged:
+                continue
 
     def check(self) -> None:
         """Returns if the storage of the keys can be written to. Raises: `StoreUnavailable`."""
-        self._objects.check()
+        self.objects.check()
 
     def close(self) -> None:
         """Forgets all keys and closes the storage."""
         with self._lock:
             self._users.clear()
             self._tenants.clear()
-        self._objects.close()
+        self.objects.close()
 
     def _unwrapped(self, scope: TenantScope, name: str, present: StoredObject) -> DataKey:
         tenant = self._tenant_keys(scope)
@@ -138,14 +154,14 @@ class KeyRing:
 
     def _rewrap(self, scope: TenantScope, name: str) -> bool:
         while True:
-            present = self._objects.read(name)
+            present = self.objects.read(name)
             tenant = self._tenant_keys(scope)
             if present is None or key_id_of(present.data) == tenant.current:
                 return False
             secret = self._unwrapped(scope, name, present).secret
             anew = seal(secret, key=self._tenant_key(scope, tenant, tenant.current), place=_place(name))
             try:
-                self._objects.swap(name, anew, expected=present.tag)
+                self.objects.swap(name, anew, expected=present.tag)
             except ObjectChanged:  # destroyed, or wrapped anew by somebody else
                 continue
             return True
@@ -159,7 +175,7 @@ class KeyRing:
 
     def _tenant_keys(self, scope: TenantScope, *, make: bool = False) -> TenantKeys:
         while True:
-            present = self._objects.read(_tenant_name(scope))
+            present = self.objects.read(_tenant_name(scope))
             if present is not None:
                 return _read_tenant(present)
             if not make:
@@ -189,7 +205,7 @@ class KeyRing:
     ) -> None:
         keys = [{"id": name, "wrapped": b64encode(secret).decode()} for name, secret in wrapped]
         data = json.dumps({"format": _FORMAT, "keys": keys}).encode()
-        self._objects.swap(_tenant_name(scope), data, expected=expected)
+        self.objects.swap(_tenant_name(scope), data, expected=expected)
 
 
 def _read_tenant(present: StoredObject) -> TenantKeys:

@@ -22,11 +22,12 @@ def open_store(settings: Settings) -> AdapterStore:
     retention = Retention(versions=settings.keep_versions, days=settings.keep_days)
     if settings.store_url is None:
         return AdapterStore.in_directory(settings.store_dir, provider=_provider(settings), retention=retention)
+    provider = _provider(settings)
     objects, keys = (bucket(settings, url) for url in (settings.store_url, keys_url(settings)))
     for storage in (objects, keys):
         storage.check()
         require(storage)
-    return AdapterStore(objects=objects, keys=keys, provider=_provider(settings), retention=retention)
+    return AdapterStore(objects=objects, keys=keys, provider=provider, retention=retention)
 
 
 def keys_url(settings: Settings) -> str:
@@ -57,7 +58,9 @@ def bucket(settings: Settings, url: str) -> S3Objects:
     """The bucket of that address on the server of the settings; nothing is asked of it. Raises: `SettingsError`."""
     parts = urlsplit(url)
     if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
-        raise SettingsError("A store's address is s3://BUCKET or s3://BUCKET/PREFIX, the server's is HYPERNET_S3_ENDPOINT.")
+        raise SettingsError(
+            "A store's address is s3://BUCKET or s3://BUCKET/PREFIX, the server's is HYPERNET_S3_ENDPOINT."
+        )
     if not (settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key):
         raise SettingsError(
             "A store in a bucket needs HYPERNET_S3_ENDPOINT (http://host:port or https://host), HYPERNET_S3_ACCESS_KEY "

@@ -25,7 +25,7 @@ _MEANINGS = {
     "SignatureDoesNotMatch": "The server refuses the secret key. Check HYPERNET_S3_SECRET_KEY.",
     "InvalidAccessKeyId": "The server does not know the access key. Check HYPERNET_S3_ACCESS_KEY.",
     "AccessDenied": "The server denies access. Check the keys and the policy of the bucket.",
-    "RequestTimeTooSkewed": "The clocks of this machine and the server differ by more than the server allows. Set them.",
+    "RequestTimeTooSkewed": "The clocks of this machine and the server differ by more than it allows. Set them.",
 }
 _REFUSED = frozenset({409, 412})
 _URL_LIFETIME = timedelta(minutes=5)
@@ -53,8 +53,8 @@ class Server:
 class S3Objects:
     """An `ObjectStorage` in a bucket, for any number of machines.
 
-    The bucket must not be versioned: the store's versions are its own, and servers do not keep conditions there. Checked
-    at the start by `hypernet.storage.probe`.
+    The bucket must not be versioned: the store's versions are its own, and servers do not keep conditions there.
+    `hypernet.storage.probe` finds out.
     """
 
     def __init__(self, server: Server) -> None:
@@ -239,7 +239,7 @@ class S3Objects:
             raise StoreUnavailable("The store is closed.")
 
 
-class _Refused(Exception):  # noqa: N818  (a condition that does not hold is an answer)
+class _Refused(Exception):
     """The server found that the condition of a request does not hold."""
 
 

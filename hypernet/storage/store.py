@@ -1,6 +1,7 @@
 """The adapter store: versions, rollback, encryption and erasure over any storage of objects."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -35,9 +36,9 @@ class _Read:
 class AdapterStore:
     """Adapters by user, with versions, sealed under a key of each user; safe to call from many threads and processes.
 
-    One version of each user is the active one. Objects never change and are named once; the one thing that does change is
-    a small pointer per user, replaced in a single step, so a reader sees the state before a write or after it and nothing
-    between. Every call may raise `StoreUnavailable` and, where it reads, `StoreCorrupt`.
+    One version of each user is the active one. Objects never change and are named once; the one thing that does change
+    is a small pointer per user, replaced in a single step, so a reader sees the state before a write or after it and
+    nothing between. Every call may raise `StoreUnavailable` and, where it reads, `StoreCorrupt`.
 
     ```
     <tenant>/<user>/pointer            replaced in one step; this is the commit
@@ -71,8 +72,8 @@ class AdapterStore:
         """
         if next(Path(root).glob("*/*/pointer.json"), None) is not None:
             raise StoreUnavailable(
-                "The store's folder was written by an older version of this program, unencrypted. Export its adapters with "
-                "that version, or name another folder."
+                "The store's folder was written by an older version of this program, unencrypted. Export its adapters "
+                "with that version, or name another folder."
             )
         objects, keys = (
             DirectoryObjects(Path(root) / name, lock_timeout_s=lock_timeout_s) for name in ("adapters", "keys")
@@ -99,6 +100,11 @@ class AdapterStore:
                     self._objects.settle(_pointer_name(key))
                     return present.stored()
                 mended = present.active
+            if found.tag is None:
+                # "Nothing there" is not a state that is never there again, so nothing is committed on it.
+                found = self._reserve(key)
+                if found is None:
+                    continue
             data_key = found.data_key or self._keys.make(key)
             version = mended or pointer.next_version(present)
             name = self._write_object(key, data, data_key=data_key, digest=digest, version=version)
@@ -167,8 +173,9 @@ class AdapterStore:
             return changed.stored()
 
     def users(self, scope: TenantScope, *, after: str | None = None, limit: int = 100) -> list[str]:
-        """Up to `limit` names of this tenant's users who have an adapter, those after `after`, in the order of the paths
-        that the names are rendered as: alphabetical for names of lower-case letters.
+        """Up to `limit` names of this tenant's users who have an adapter, those after `after`.
+
+        In the order of the paths that names are rendered as: alphabetical for names of lower-case letters.
         """
         found: list[str] = []
         last = None if after is None else segment(after)
@@ -198,41 +205,53 @@ class AdapterStore:
                 check_version(existing(self._read(key).pointer), if_version=if_version)
             if present is None and not any(listed):
                 raise AdapterNotFound()
-            vacant = pointer.to_bytes_of(pointer.committed(VACANT, commit), key=key, data_key=None)
-            try:
-                tag = self._objects.swap(_pointer_name(key), vacant, expected=present.tag if present else None)
-            except ObjectChanged as error:
-                if not error.unsure:
-                    continue
-                raise StoreUnavailable(_UNKNOWN) from None
+            tag = None
+            if present is not None:
+                vacant = pointer.to_bytes_of(pointer.committed(VACANT, commit), key=key, data_key=None)
+                try:
+                    tag = self._objects.swap(_pointer_name(key), vacant, expected=present.tag)
+                except ObjectChanged as error:
+                    if not error.unsure:
+                        continue
+                    raise StoreUnavailable(_UNKNOWN) from None
             self._remove(key, listed)
-            self._remove_vacant(key, tag)
+            if tag is not None:
+                self._remove_vacant(key, tag)
             if not had:
                 raise AdapterNotFound()
             return
 
-    def sweep(self, key: UserKey) -> int:
+    def sweep(self, key: UserPath) -> int:
         """Removes the objects and keys of this user that nothing refers to; how many. Safe beside live writers.
 
         Whoever has written an object and not yet referred to it finds the pointer changed, and writes it again.
         """
+        # Listed before the swap, which is the fence: whatever is written behind it belongs to a writer who knows of it.
         objects, keys = self._listed(key)
         found = self._read(key)
         referred = {_object_name(key, record.object) for record in found.pointer.versions}
         live = found.data_key.key_id if found.data_key else None
         orphans = [name for name in objects if name not in referred], [name for name in keys if name != live]
-        vacant = found.data_key is None and found.tag is not None
-        if not any(orphans) and not vacant:
-            return 0
-        fence = pointer.committed(found.pointer, _new_name())
-        try:
-            tag = self._swap(key, fence, found, found.data_key)
-        except ObjectChanged:  # a writer is at work; the next sweep comes by again
-            return 0
-        self._remove(key, orphans)
-        if found.data_key is None:
+        tag = found.tag
+        if any(orphans):
+            if tag is not None:
+                try:
+                    tag = self._swap(key, pointer.committed(found.pointer, _new_name()), found, found.data_key)
+                except ObjectChanged:  # a writer is at work; the next sweep comes by again
+                    return 0
+            self._remove(key, orphans)
+        if found.data_key is None and tag is not None:
             self._remove_vacant(key, tag)
         return sum(map(len, orphans))
+
+    def sweep_tenant(self, scope: TenantScope) -> Iterator[int]:
+        """`sweep` for every user of a tenant, also for those who have no adapter; how many were removed, one by one."""
+        for storage in (self._objects, self._keys.objects):
+            after = None
+            while folders := storage.folders(scope.prefix, after=after):
+                for folder in folders:
+                    yield self.sweep(scope.listed(folder))
+                after = folders[-1]
 
     def rotate_tenant_key(self, scope: TenantScope) -> int:
         """Wraps the keys of a tenant's users by a new tenant key, no adapter touched; how many."""
@@ -288,6 +307,17 @@ class AdapterStore:
     def _swap(self, key: UserPath, changed: Pointer, found: _Read, data_key: DataKey | None) -> str:
         data = pointer.to_bytes_of(changed, key=key, data_key=data_key)
         return self._objects.swap(_pointer_name(key), data, expected=found.tag)
+
+    def _reserve(self, key: UserPath) -> _Read | None:
+        """A vacant pointer where there was none; None where somebody else was ahead."""
+        vacant = pointer.committed(VACANT, _new_name())
+        try:
+            tag = self._objects.swap(
+                _pointer_name(key), pointer.to_bytes_of(vacant, key=key, data_key=None), expected=None
+            )
+        except ObjectChanged:
+            return None
+        return _Read(pointer=vacant, tag=tag, data_key=None)
 
     def _heard(self, key: UserPath, before: _Read, commit: str, error: ObjectChanged) -> Pointer | None:
         """After a swap that somebody else was ahead of: the pointer if it holds the change all the same, which happens

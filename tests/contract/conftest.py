@@ -1,7 +1,9 @@
 """Servers for the contract suites."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
+from uuid import uuid4
 
 import pytest
 
@@ -16,15 +18,10 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-_NUMBERS = count()
-
-
 @pytest.fixture
-def s3_buckets(s3_server: Server) -> Iterator[Iterator[Server]]:
+def s3_buckets(s3_server: Server) -> Iterator[Server]:
     """Empty places in one bucket, as many as are asked for."""
-    from dataclasses import replace
-
     objects = S3Objects(s3_server)
     objects.make_bucket()
     objects.close()
-    yield (replace(s3_server, prefix=f"test-{next(_NUMBERS)}/") for _ in count())
+    return (replace(s3_server, prefix=f"{uuid4().hex}/") for _ in count())

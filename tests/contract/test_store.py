@@ -5,40 +5,57 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hypernet.errors import (
     AdapterInvalid,
     AdapterNotFound,
+    ObjectChanged,
     PreconditionFailed,
+    StoreCorrupt,
     StoreUnavailable,
     VersionNotFound,
 )
-from hypernet.storage import AdapterStore, TenantScope
+from hypernet.storage import AdapterStore, Retention, TenantScope
+from hypernet.storage.directory import DirectoryObjects
 from hypernet.storage.key_provider import HeldKeys
 from hypernet.storage.keys import segment
+from hypernet.storage.memory import MemoryObjects
+from hypernet.storage.object_storage import ObjectStorage
+from hypernet.storage.pointer import is_live
 from hypernet.storage.s3 import S3Objects
 from hypernet.storage.sealing import new_key
 from tests.samples import sample_adapter, sample_provenance
+from tests.storages import Wrapped
 
 ACME = TenantScope("acme")
 ADA = ACME.user("ada")
 
 
 ROOT_KEYS = HeldKeys([new_key()])
+Storages = tuple[ObjectStorage, ObjectStorage]
 
 
 @pytest.fixture(params=["memory", "directory", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AdapterStore]:
+def storages(request: pytest.FixtureRequest, tmp_path: Path) -> Storages:
+    """Where the adapters lie, and where the keys do."""
     if request.param == "memory":
-        store = AdapterStore.in_memory()
-    elif request.param == "directory":
-        store = AdapterStore.in_directory(tmp_path / "store", provider=ROOT_KEYS)
-    else:
-        buckets = request.getfixturevalue("s3_buckets")
-        objects, keys = (S3Objects(next(buckets)) for _ in range(2))
-        store = AdapterStore(objects=objects, keys=keys, provider=ROOT_KEYS)
+        return MemoryObjects(), MemoryObjects()
+    if request.param == "directory":
+        return DirectoryObjects(tmp_path / "adapters"), DirectoryObjects(tmp_path / "keys")
+    buckets = request.getfixturevalue("s3_buckets")
+    return S3Objects(next(buckets)), S3Objects(next(buckets))
+
+
+def store_of(storages: Storages, **options: Any) -> AdapterStore:
+    return AdapterStore(objects=storages[0], keys=storages[1], **({"provider": ROOT_KEYS} | options))
+
+
+@pytest.fixture
+def store(storages: Storages) -> Iterator[AdapterStore]:
+    store = store_of(storages)
     yield store
     store.close()
 
@@ -339,3 +356,249 @@ def test_store_that_is_closed_says_so(store):
         with pytest.raises(StoreUnavailable, match="closed"):
             call()
     store.close()
+
+
+class DyingBeforeTheCommit(Wrapped):
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        if name.endswith("/pointer") and is_live(data):
+            raise KeyboardInterrupt
+        return super().swap(name, data, expected=expected)
+
+
+def test_store_sweep_removes_what_writers_that_died_have_left_and_nothing_else(storages, store):
+    kept = [store.put(ADA, sample_adapter(seed)) for seed in range(2)]
+    dying = store_of((DyingBeforeTheCommit(storages[0]), storages[1]))
+    for user in ("ada", "grace"):
+        with pytest.raises(KeyboardInterrupt):
+            dying.put(ACME.user(user), sample_adapter(5))
+    before = storages[0].names("acme/ada/"), storages[1].names("acme/grace/")
+    assert [len(names) for names in before] == [4, 1]
+
+    assert sum(store.sweep_tenant(ACME)) == 3
+    assert sum(store.sweep_tenant(ACME)) == 0
+    assert [len(storages[0].names("acme/ada/")), len(storages[1].names("acme/grace/"))] == [3, 0]
+    assert [stored.digest for stored in store.versions(ADA)] == [stored.digest for stored in kept]
+    assert all(store.get(ADA, version=stored.version)[1].digest == stored.digest for stored in kept)
+    assert store.users(ACME) == ["ada"]
+    assert store.put(ACME.user("grace"), sample_adapter(5)).version == 1
+
+
+def test_store_sweep_takes_nothing_from_live_writers(store):
+    done = threading.Event()
+
+    def sweep() -> int:
+        count = 0
+        while not done.is_set() or count == 0:
+            list(store.sweep_tenant(ACME))
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(4) as pool:
+        sweeper = pool.submit(sweep)
+        try:
+            written = list(pool.map(lambda seed: store.put(ADA, sample_adapter(seed)), range(12)))
+        finally:
+            done.set()
+        sweeper.result()
+
+    assert sorted(stored.version for stored in written) == list(range(1, 13))
+    assert all(store.get(ADA, version=stored.version)[1].digest == stored.digest for stored in written)
+
+
+class SweepingTooEarly(AdapterStore):
+    """The defect of removing what was listed, with no fence before."""
+
+    def sweep(self, key: Any) -> int:
+        objects, _ = self._listed(key)
+        referred = {record.object for record in self._read(key).pointer.versions}
+        self._remove(key, ([name for name in objects if name.rpartition("/")[2] not in referred], []))
+        return 0
+
+
+@pytest.mark.parametrize(("kind", "lost"), [(AdapterStore, False), (SweepingTooEarly, True)])
+def test_store_sweep_between_the_two_steps_of_a_write_loses_the_write_only_without_its_fence(kind, lost):
+    class SweptMeanwhile(Wrapped):
+        swept = False
+
+        def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+            if name.endswith("/pointer") and not self.swept:
+                self.swept = True
+                sweeper.sweep(ADA)
+            return super().swap(name, data, expected=expected)
+
+    storages = SweptMeanwhile(MemoryObjects()), MemoryObjects()
+    sweeper = kind(objects=storages[0].inner, keys=storages[1], provider=ROOT_KEYS)
+    store_of((storages[0].inner, storages[1])).put(ADA, sample_adapter(0))
+    store = store_of(storages)
+    put = store.put(ADA, sample_adapter(1))
+
+    assert put.version == 2
+    if lost:  # the twin
+        with pytest.raises(StoreCorrupt, match="missing"):
+            store.get(ADA)
+    else:
+        assert store.get(ADA)[1].digest == put.digest
+
+
+class LosingAnswers(Wrapped):
+    """A server that makes a change, whose answer is lost, and then others write before the second attempt."""
+
+    rival: AdapterStore | None = None
+
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        tag = super().swap(name, data, expected=expected)
+        if self.rival is not None and name.endswith("/pointer"):
+            rival, self.rival = self.rival, None
+            rival.put(ADA, sample_adapter(9))
+            raise ObjectChanged("changed", unsure=True)
+        return tag
+
+
+@pytest.mark.parametrize("call", ["put", "activate"])
+def test_store_finds_out_whether_a_write_was_made_whose_answer_was_lost(storages, store, call):
+    store.put(ADA, sample_adapter(0))
+    losing = LosingAnswers(storages[0])
+    losing.rival = store
+    slow = store_of((losing, storages[1]))
+    stored = slow.put(ADA, sample_adapter(1)) if call == "put" else slow.activate(ADA, 1)
+
+    digests = [version.digest for version in store.versions(ADA)]
+    if call == "put":
+        assert stored.version == 2
+        assert digests == [sample_adapter(seed).digest for seed in (0, 1, 9)]
+    else:
+        assert digests == [sample_adapter(seed).digest for seed in (0, 9)]
+    # Made once, before the rival's, and not again after it.
+    assert store.head(ADA).digest == sample_adapter(9).digest
+
+
+def test_store_says_when_it_cannot_find_out(storages, store):
+    store.put(ADA, sample_adapter(0))
+
+    class Forgotten(Wrapped):
+        def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+            super().swap(name, data, expected=expected)
+            store.delete(ADA)
+            store.put(ADA, sample_adapter(9))
+            raise ObjectChanged("changed", unsure=True)
+
+    with pytest.raises(StoreUnavailable, match="answer to a write was lost"):
+        store_of((Forgotten(storages[0]), storages[1])).put(ADA, sample_adapter(1))
+
+
+def test_store_keeps_the_versions_that_its_retention_says(storages):
+    store = store_of(storages, retention=Retention(versions=2))
+    for seed in range(3):
+        store.put(ADA, sample_adapter(seed))
+    assert [stored.version for stored in store.versions(ADA)] == [2, 3]
+    assert len(storages[0].names("acme/ada/objects/")) == 2
+    store.activate(ADA, 2)
+    assert store.put(ADA, sample_adapter(4)).version == 4
+    assert [stored.version for stored in store.versions(ADA)] == [3, 4]
+    with pytest.raises(VersionNotFound, match="versions 3 to 4"):
+        store.get(ADA, version=2)
+
+    young = store_of(storages, retention=Retention(versions=1, days=1))
+    young.put(ADA, sample_adapter(5))
+    assert [stored.version for stored in young.versions(ADA)] == [3, 4, 5]
+    assert store_of(storages, retention=Retention(versions=1)).put(ADA, sample_adapter(6)).version == 6
+    assert [stored.version for stored in young.versions(ADA)] == [6]
+
+
+def copied(storage: ObjectStorage, prefix: str) -> MemoryObjects:
+    copy = MemoryObjects()
+    for name in storage.names(prefix):
+        copy.write(name, storage.read(name).data)
+    return copy
+
+
+def test_store_keeps_nothing_in_the_clear_but_names(storages, store):
+    adapter = sample_adapter(0)
+    store.put(ADA, adapter)
+    weights = adapter.modules["model.layers.0.mlp.down_proj"].a.numpy().tobytes()
+    for storage in storages:
+        for name in storage.names("acme/"):
+            data = storage.read(name).data
+            assert weights[:16] not in data
+            assert b"down_proj" not in data
+            assert adapter.digest.encode() not in data
+            assert adapter.provenance.document_digest.encode() not in data
+    assert weights[:16] in adapter.canonical_bytes()
+
+
+def test_store_copied_before_a_deletion_gives_nothing_of_that_user_after_it(storages, store):
+    store.put(ADA, sample_adapter(0))
+    store.put(ACME.user("bob"), sample_adapter(1))
+    copy = copied(storages[0], "acme/")
+    store.delete(ADA)
+    later = store_of((copy, storages[1]))
+
+    with pytest.raises(StoreCorrupt, match="key of a stored adapter is missing"):
+        later.get(ADA)
+    assert later.get(ACME.user("bob"))[1].digest == sample_adapter(1).digest
+    # The twin: with its key it would be readable.
+    store.put(ADA, sample_adapter(0))
+    assert store_of((copied(storages[0], "acme/"), storages[1])).get(ADA)[1].digest == sample_adapter(0).digest
+
+
+def test_store_serves_no_object_at_another_place(storages, store):
+    for seed in range(2):
+        store.put(ADA, sample_adapter(seed))
+    store.put(ACME.user("bob"), sample_adapter(2))
+    one, two = storages[0].names("acme/ada/objects/")
+    (foreign,) = storages[0].names("acme/bob/objects/")
+    for source in (foreign, two):
+        copy = copied(storages[0], "acme/")
+        copy.write(one, copy.read(source).data)
+        copy.write(two, copy.read(one if source == two else source).data)
+        for version in (1, 2):
+            if source == two:  # swapped
+                copy.write(one, storages[0].read(two).data)
+                copy.write(two, storages[0].read(one).data)
+            with pytest.raises(StoreCorrupt, match="another place"):
+                store_of((copy, storages[1])).get(ADA, version=version)
+
+
+def test_store_wraps_keys_anew_without_writing_adapters(storages, store):
+    users = [ACME.user(f"user{number}") for number in range(3)]
+    for seed, user in enumerate(users):
+        store.put(user, sample_adapter(seed))
+    adapters = {name: storages[0].read(name).data for name in storages[0].names("acme/")}
+    keys = {name: storages[1].read(name).data for name in storages[1].names("acme/")}
+
+    assert store.rotate_tenant_key(ACME) == 3
+    assert {name: storages[0].read(name).data for name in storages[0].names("acme/")} == adapters
+    assert all(storages[1].read(name).data != data for name, data in keys.items())
+    assert sorted(storages[1].names("acme/")) == sorted(keys)
+    for seed, user in enumerate(users):
+        assert store_of(storages).get(user)[1].digest == sample_adapter(seed).digest
+    # What was wrapped by the key before is of no use any more.
+    old = MemoryObjects()
+    for name, data in {**keys, "acme/.keys": storages[1].read("acme/.keys").data}.items():
+        old.write(name, data)
+    with pytest.raises(StoreCorrupt):
+        store_of((storages[0], old)).get(users[0])
+
+
+def test_store_changes_its_root_key_and_needs_the_old_one_no_more(storages):
+    old, new = new_key(), new_key()
+    store_of(storages, provider=HeldKeys([old])).put(ADA, sample_adapter())
+    both = store_of(storages, provider=HeldKeys([new, old]))
+    assert both.rotate_root_key(ACME) == 1
+    assert both.rotate_root_key(ACME) == 0
+
+    assert store_of(storages, provider=HeldKeys([new])).get(ADA)[1].digest == sample_adapter().digest
+    with pytest.raises(StoreCorrupt, match="root key that is not held"):
+        store_of(storages, provider=HeldKeys([old])).get(ADA)
+
+
+def test_store_writers_go_on_while_keys_are_wrapped_anew(store):
+    with ThreadPoolExecutor(4) as pool:
+        rotations = [pool.submit(store.rotate_tenant_key, ACME) for _ in range(2)]
+        written = list(pool.map(lambda n: store.put(ACME.user(f"user{n}"), sample_adapter(n)), range(12)))
+        for rotation in rotations:
+            rotation.result()
+    store.rotate_tenant_key(ACME)
+
+    for number, stored in enumerate(written):
+        assert store.get(ACME.user(f"user{number}"))[1].digest == stored.digest

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -202,7 +203,16 @@ def store_with(defect: str) -> Iterator[StoreMaker]:
         with mock.patch.object(DirectoryObjects, "_place", write_in_place):
             yield sound_store
     elif defect == "no-lock":
-        with mock.patch.object(directory, "_try_lock", return_value=True):
+        check_tag = DirectoryObjects._check_tag
+
+        def slowly(self: DirectoryObjects, path: Path, expected: str | None) -> None:
+            check_tag(self, path, expected)
+            time.sleep(0.002)
+
+        with (
+            mock.patch.object(directory, "_try_lock", return_value=True),
+            mock.patch.object(DirectoryObjects, "_check_tag", slowly),
+        ):
             yield sound_store
 
 

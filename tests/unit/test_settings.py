@@ -77,7 +77,7 @@ def test_settings_out_of_range_names_the_variable_and_not_the_value(monkeypatch)
 def test_settings_do_not_show_the_keys(monkeypatch):
     monkeypatch.setenv("HYPERNET_API_KEYS", '{"a-secret-of-16-and-more": "acme"}')
 
-    assert "secret" not in repr(read_settings())
+    assert "a-secret-of" not in repr(read_settings())
 
 
 @pytest.mark.parametrize(
