@@ -102,9 +102,10 @@ class AdapterStore:
                 mended = present.active
             if found.tag is None:
                 # "Nothing there" is not a state that is never there again, so nothing is committed on it.
-                found = self._reserve(key)
-                if found is None:
+                reserved = self._reserve(key)
+                if reserved is None:
                     continue
+                found = reserved
             data_key = found.data_key or self._keys.make(key)
             version = mended or pointer.next_version(present)
             name = self._write_object(key, data, data_key=data_key, digest=digest, version=version)
