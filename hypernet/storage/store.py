@@ -105,7 +105,7 @@ class AdapterStore:
                 reserved = self._reserve(key)
                 if reserved is None:
                     continue
-                found = reserved
+                found, present = reserved, reserved.pointer
             data_key = found.data_key or self._keys.make(key)
             version = mended or pointer.next_version(present)
             name = self._write_object(key, data, data_key=data_key, digest=digest, version=version)
@@ -118,12 +118,10 @@ class AdapterStore:
             try:
                 self._swap(key, changed, found, data_key)
             except ObjectChanged as error:
-                heard = self._heard(key, found, commit, error)
-                if heard is None:
+                if not self._was_made(key, found, commit, error):
                     # A sweep may have been ahead, and have removed this object: the next attempt writes another.
                     self._remove(key, ([_object_name(key, name)], [] if found.data_key else [data_key.key_id]))
                     continue
-                return heard.stored(version)
             self._forget(key, present, changed)
             return changed.stored()
 
@@ -169,7 +167,7 @@ class AdapterStore:
             try:
                 self._swap(key, changed, found, found.data_key)
             except ObjectChanged as error:
-                if self._heard(key, found, commit, error) is None:
+                if not self._was_made(key, found, commit, error):
                     continue
             return changed.stored()
 
@@ -320,18 +318,19 @@ class AdapterStore:
             return None
         return _Read(pointer=vacant, tag=tag, data_key=None)
 
-    def _heard(self, key: UserPath, before: _Read, commit: str, error: ObjectChanged) -> Pointer | None:
-        """After a swap that somebody else was ahead of: the pointer if it holds the change all the same, which happens
-        where the answer to a first attempt was lost; None if it was never made. Raises: `StoreUnavailable`.
+    def _was_made(self, key: UserPath, before: _Read, commit: str, error: ObjectChanged) -> bool:
+        """Whether a refused swap was made all the same, as happens where the answer to a first attempt was lost.
+
+        Raises: `StoreUnavailable` where nobody can tell.
         """
         if not error.unsure:
-            return None
+            return False
         latest = self._read(key).pointer
         if commit in latest.commits:
-            return latest
+            return True
         if before.pointer.commits and before.pointer.commits[-1] not in latest.commits:
             raise StoreUnavailable(_UNKNOWN) from None
-        return None
+        return False
 
     def _forget(self, key: UserPath, before: Pointer, after: Pointer) -> None:
         """Removes the objects that a change has left without a name; what fails here is left to `sweep`."""
