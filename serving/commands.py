@@ -120,7 +120,7 @@ def _announce(settings: "Settings", made: str | None, *, as_json: bool) -> None:
         f"  hypernet serves {settings.checkpoint} at {url}",
         f"  API   {url}/docs",
         f"  key   {f'{made}  ({origin})' if made else 'those configured'}",
-        f"  data  {settings.store_dir}",
+        f"  data  {settings.store_url or settings.store_dir}",
         "",
         "  In another terminal:",
         "",

@@ -219,6 +219,31 @@ def test_doctor_says_what_is_wrong_and_exits_1(monkeypatch, tmp_path, damage):
     assert "problem" in run("doctor").stdout
 
 
+def test_store_sweeps_up_what_a_killed_writer_left_and_wraps_keys_anew(surroundings):
+    as_json("generate", surroundings / "ada.md", "--user", "ada")
+    objects = surroundings / "store/adapters/local/ada/objects"
+    (objects / ("0" * 32)).write_bytes(b"left over")
+    assert as_json("store", "sweep")["removed"] == 1
+    assert as_json("store", "sweep")["removed"] == 0
+    assert len(list(objects.iterdir())) == 1
+
+    assert as_json("store", "rotate") == {"tenant_keys_wrapped": 0, "user_keys_wrapped": 1}
+    assert run("adapters", "export", "ada", "--out", surroundings / "out").exit_code == 0
+
+
+def test_store_keygen_writes_keys_once(surroundings, monkeypatch):
+    file = surroundings / "keys.json"
+    assert as_json("store", "keygen", file)["root keys"] == str(file)
+    written = file.read_text()
+    with pytest.raises(HypernetError, match="there already"):
+        run("store", "keygen", file)
+    assert file.read_text() == written
+
+    monkeypatch.setenv("HYPERNET_ROOT_KEYS_FILE", str(file))
+    as_json("generate", surroundings / "ada.md", "--user", "ada")
+    assert not (surroundings / "store/root-key.json").exists()
+
+
 def exits(monkeypatch, *arguments: str) -> int | str | None:
     monkeypatch.setattr(sys, "argv", ["hypernet", *arguments])
     with pytest.raises(SystemExit) as caught:
