@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     keep_versions: int | None = Field(default=None, ge=1)
     """Versions of each adapter that are kept, newest first; all of them by default."""
 
-    keep_days: float | None = Field(default=None, ge=0)
+    keep_days: float | None = Field(default=None, ge=0, le=36_500)
     """Age in days up to which a version is kept even if it is not among `keep_versions`."""
 
     data_dir: Path | None = None

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from hypernet import checkpoints
 from hypernet.documents import Document
 from hypernet.engines import CompletionRequest, CompletionStream, Delta, Engine, InProcessEngine, Lease, Sampling
-from hypernet.errors import AdapterNotFound, EngineClosed, NotFound, NotResident
+from hypernet.errors import AdapterNotFound, EngineClosed, NotFound, NotResident, StoreCorrupt
 from hypernet.generators import Generation, Generator
 from hypernet.hypernetworks import import_architectures
 from hypernet.settings import Settings, usable_cores
@@ -273,11 +273,14 @@ class Service:
                     try:
                         return self.engine.lease(stored.digest), stored.digest
                     except NotResident:
-                        _, adapter = await self._on_store(self.store.get, key, version=stored.version)
+                        latest, adapter = await self._on_store(self.store.get, key, version=stored.version)
+                        if latest.digest != stored.digest:
+                            break  # deleted meanwhile, and put anew: versions count from 1 again
                         await self._on_store(self.engine.put, adapter)
         finally:
             if not lock.locked():
                 self._fetching.pop(stored.digest, None)
+        return await self._bring_in(key, version)
 
     def _lookup(self, key: UserKey, version: int | None) -> StoredAdapter:
         if version is None:
@@ -316,7 +319,10 @@ class Service:
         users = self.store.users(scope, after=user, limit=limit + 1 - len(page))
         more = len(page) + len(users) > limit
         for name in users[: limit - len(page)]:
-            stored = self._head_or_none(scope.user(name))
+            try:
+                stored = self._head_or_none(scope.user(name))
+            except StoreCorrupt:  # whoever chats with it hears of it; the others' list does not suffer
+                continue
             if stored is not None:
                 page.append((ModelId(base=self.base, user=name), stored))
         return page, more

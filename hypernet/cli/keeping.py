@@ -21,13 +21,14 @@ def write_keys(path: Path, *, as_json: bool) -> None:
 
 def sweep(settings: Settings, *, as_json: bool) -> None:
     """Removes what nothing refers to and prints how much it was."""
-    users, removed = 0, 0
+    users, removed, unreadable = 0, 0, 0
     with local_store(settings) as (store, scope):
         swept = store.sweep_tenant(scope)
         for count in swept if as_json else track(swept, description="sweeping", transient=True):
             users += 1
-            removed += count
-    _report({"looked_at": users, "removed": removed}, as_json)
+            removed += count or 0
+            unreadable += count is None
+    _report({"looked_at": users, "removed": removed, "unreadable": unreadable}, as_json)
 
 
 def rotate(settings: Settings, *, as_json: bool) -> None:

@@ -89,11 +89,11 @@ class DirectoryObjects:
         """As `ObjectStorage.names`."""
         with self._session():
             self._check_present()
-            top = self._path(prefix.rstrip("/"))
+            top = self._path(f"{prefix}_").parent
             # What goes away meanwhile is passed over; a link to a folder is a name like any other.
             found = [
                 f"{prefix}{(Path(folder) / name).relative_to(top).as_posix()}"
-                for folder, folders, names in os.walk(top)
+                for folder, folders, names in os.walk(top, onerror=_unless_gone)
                 for name in [*names, *(inner for inner in folders if (Path(folder) / inner).is_symlink())]
             ]
         return sorted(found)
@@ -103,7 +103,7 @@ class DirectoryObjects:
         with self._session():
             self._check_present()
             try:
-                entries = os.scandir(self._path(prefix.rstrip("/")))
+                entries = os.scandir(self._path(f"{prefix}_").parent)
             except (FileNotFoundError, NotADirectoryError):
                 return []
             with entries:
@@ -165,7 +165,16 @@ class DirectoryObjects:
             os.close(descriptor)
 
     def _path(self, name: str) -> Path:
-        return self._root / name
+        path = self._root / name
+        for folder in path.parents:
+            if folder == self._root:
+                break
+            if folder.is_symlink():
+                raise StoreUnavailable(
+                    "A folder inside the directory store is a link, which could lead anywhere. Move what it points to "
+                    "into its place, or let the whole store lie elsewhere."
+                )
+        return path
 
     def _read(self, path: Path) -> bytes | None:
         try:
@@ -244,6 +253,12 @@ class DirectoryObjects:
                 sync_folder(folder.parent)
             except OSError:  # not empty, or gone already
                 break
+
+
+def _unless_gone(error: OSError) -> None:
+    # A folder that cannot be listed is not an empty one.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _try_lock(descriptor: int) -> bool:

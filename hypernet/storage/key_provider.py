@@ -109,14 +109,22 @@ def keys_from_file(path: Path) -> HeldKeys:
 
 
 def make_key_file(path: Path) -> None:
-    """Writes a file with a new root key unless there is a file already; of many that try, one does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a file with a new root key unless there is a file already; of many that try, one does.
+
+    Raises: `SettingsError` where it cannot be written.
+    """
     made = path.with_name(f".{path.name}.{os.getpid()}.{new_key().key_id[:8]}")
-    replace_file(made, keys_to_text([new_key()]).encode())
     try:
-        os.link(made, path)  # refuses where there is one
-        sync_folder(path.parent)
-    except FileExistsError:
-        pass
-    finally:
-        made.unlink()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(made, keys_to_text([new_key()]).encode())
+        try:
+            os.link(made, path)  # refuses where there is one
+            sync_folder(path.parent)
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot write the root key file {path}: {error.strerror or type(error).__name__}. Check its folder."
+        ) from None

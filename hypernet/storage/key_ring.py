@@ -13,6 +13,7 @@ whose key was destroyed since.
 import json
 import re
 import threading
+import time
 from base64 import b64decode, b64encode
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from hypernet.storage.sealing import KEY_ID_LENGTH, DataKey, key_id_of, new_key,
 _FORMAT = 1
 _KEY_ID = re.compile(rf"[0-9a-f]{{{KEY_ID_LENGTH}}}")
 _CACHED = 10_000
+_CACHED_S = 60.0
+"""How long a process may go on using a key that another one has destroyed; it needs a copy of what it sealed, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,8 @@ class KeyRing:
         """Where the wrapped keys lie."""
         self._provider = provider
         self._lock = threading.Lock()
-        self._users: OrderedDict[str, DataKey] = OrderedDict()
+        self._users: OrderedDict[str, tuple[DataKey, float]] = OrderedDict()
+        self._destroyed = 0
         self._tenants: dict[tuple[str, str], DataKey] = {}
 
     def make(self, key: UserPath) -> DataKey:
@@ -63,7 +67,11 @@ class KeyRing:
                 key=self._tenant_key(key.scope, tenant, tenant.current),
                 place=_place(_name(key, made.key_id)),
             )
-            self.objects.swap(_name(key, made.key_id), wrapped, expected=None)
+            try:
+                self.objects.swap(_name(key, made.key_id), wrapped, expected=None)
+            except ObjectChanged:  # written at a first attempt, and wrapped anew since
+                self.objects.remove(_name(key, made.key_id))
+                continue
             # A rotation that began before this key was there may not have seen it: then it is wrapped by a key that is
             # about to be destroyed.
             if self._tenant_keys(key.scope).current == tenant.current:
@@ -72,17 +80,33 @@ class KeyRing:
 
     def get(self, key: UserPath, key_id: str) -> DataKey | None:
         """The user's data key of that name; None where it was destroyed. Raises: `StoreCorrupt`."""
+        name = _name(key, key_id)
         with self._lock:
-            found = self._users.get(_name(key, key_id))
-            if found is not None:
-                self._users.move_to_end(_name(key, key_id))
+            found, until = self._users.get(name, (None, 0.0))
+            if found is not None and time.monotonic() < until:
+                self._users.move_to_end(name)
                 return found
-        present = self.objects.read(_name(key, key_id))
-        return None if present is None else self._remember(key, self._unwrapped(key.scope, _name(key, key_id), present))
+            destroyed = self._destroyed
+        while True:
+            present = self.objects.read(name)
+            if present is None:
+                return None
+            try:
+                found = self._unwrapped(key.scope, name, present)
+            except StoreCorrupt:
+                latest = self.objects.read(name)
+                if latest is not None and latest.tag == present.tag:
+                    raise
+                continue  # wrapped anew, or destroyed, between the reading of it and of the tenant's keys
+            with self._lock:
+                if self._destroyed != destroyed:
+                    return found  # perhaps this one: nobody is to find it here later
+            return self._remember(key, found)
 
     def destroy(self, key: UserPath, key_id: str) -> None:
         """Removes a data key, here and in the storage; what it sealed stays sealed for good."""
         with self._lock:
+            self._destroyed += 1
             self._users.pop(_name(key, key_id), None)
         self.objects.remove(_name(key, key_id))
 
@@ -105,20 +129,20 @@ class KeyRing:
             except ObjectChanged:  # another rotation, or the first key of all
                 continue
         count = 0
-        after = None
-        while users := self.objects.folders(scope.prefix, after=after):
-            for user in users:
-                for name in self.objects.names(f"{scope.prefix}{user}/"):
-                    if _KEY_ID.fullmatch(name.rpartition("/")[2]):  # else one that is still being written
-                        count += self._rewrap(scope, name)
-            after = users[-1]
-        latest = self._tenant_keys(scope)
-        if latest.current == made.key_id:
+        while True:
+            wrapped_anew, left = self._rewrap_all(scope)
+            count += wrapped_anew
+            latest = self._tenant_keys(scope)
+            # Another rotation that has begun since will end this one too. What is left unread may yet be mended.
+            if latest.current != made.key_id or left:
+                return count
+            if wrapped_anew:
+                continue  # until a whole pass has found nothing to do
             try:
                 self._write_tenant(scope, latest.wrapped[:1], expected=latest.tag)
-            except ObjectChanged:  # another rotation has begun, and will end this one too
-                pass
-        return count
+                return count
+            except ObjectChanged:
+                continue
 
     def rotate_root(self, scope: TenantScope) -> int:
         """Wraps a tenant's keys by the provider's current root key; how many were wrapped by another one."""
@@ -152,6 +176,29 @@ class KeyRing:
         secret = unseal(present.data, key=self._tenant_key(scope, tenant, key_id_of(present.data)), place=_place(name))
         return DataKey(key_id=name.rpartition("/")[2], secret=secret)
 
+    def _rewrap_all(self, scope: TenantScope) -> tuple[int, int]:
+        """Wraps all data keys of a tenant by the current key: how many, and how many could not be."""
+        count, left, after = 0, 0, None
+        while users := self.objects.folders(scope.prefix, after=after):
+            for user in users:
+                for name in self.objects.names(f"{scope.prefix}{user}/"):
+                    if not _KEY_ID.fullmatch(name.rpartition("/")[2]):  # one that is still being written
+                        continue
+                    try:
+                        count += self._rewrap(scope, name)
+                    except StoreCorrupt:
+                        left += not self._is_lost(scope, name)
+            after = users[-1]
+        return count, left
+
+    def _is_lost(self, scope: TenantScope, name: str) -> bool:
+        """Whether a data key was wrapped by a tenant key that is gone, so that nobody can read it whatever is kept."""
+        present = self.objects.read(name)
+        try:
+            return present is None or key_id_of(present.data) not in dict(self._tenant_keys(scope).wrapped)
+        except StoreCorrupt:
+            return False
+
     def _rewrap(self, scope: TenantScope, name: str) -> bool:
         while True:
             present = self.objects.read(name)
@@ -168,7 +215,7 @@ class KeyRing:
 
     def _remember(self, key: UserPath, found: DataKey) -> DataKey:
         with self._lock:
-            self._users[_name(key, found.key_id)] = found
+            self._users[_name(key, found.key_id)] = found, time.monotonic() + _CACHED_S
             if len(self._users) > _CACHED:
                 self._users.popitem(last=False)
         return found
@@ -214,6 +261,8 @@ def _read_tenant(present: StoredObject) -> TenantKeys:
         if content["format"] != _FORMAT:
             raise ValueError
         wrapped = tuple((entry["id"], b64decode(entry["wrapped"], validate=True)) for entry in content["keys"])
+        if not wrapped:
+            raise ValueError
         return TenantKeys(wrapped=wrapped, tag=present.tag)
     except (ValueError, KeyError, TypeError):
         raise StoreCorrupt(

@@ -1,5 +1,6 @@
 """The store that the settings name."""
 
+import re
 from urllib.parse import urlsplit
 
 from hypernet.errors import SettingsError
@@ -10,6 +11,7 @@ from hypernet.storage.probe import require
 from hypernet.storage.s3 import S3Objects, Server
 from hypernet.storage.store import AdapterStore
 
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 ROOT_KEY_FILE = "root-key.json"
 """Of a directory store, in its folder, where the settings name no other."""
 
@@ -23,6 +25,7 @@ def open_store(settings: Settings) -> AdapterStore:
     if settings.store_url is None:
         return AdapterStore.in_directory(settings.store_dir, provider=_provider(settings), retention=retention)
     provider = _provider(settings)
+    _check_apart(settings.store_url, keys_url(settings))
     objects, keys = (bucket(settings, url) for url in (settings.store_url, keys_url(settings)))
     for storage in (objects, keys):
         storage.check()
@@ -36,6 +39,16 @@ def keys_url(settings: Settings) -> str:
         return settings.keys_url
     bucket, _, prefix = str(settings.store_url).removeprefix("s3://").partition("/")
     return f"s3://{bucket}-keys/{prefix}"
+
+
+def _check_apart(store_url: str, keys: str) -> None:
+    """Returns if neither address is inside the other: a sweep of one would remove what lies in the other."""
+    one, other = (f"{url.removeprefix('s3://').strip('/')}/" for url in (store_url, keys))
+    if one.startswith(other) or other.startswith(one):
+        raise SettingsError(
+            "Adapters and keys have to lie apart, neither inside the other. Set HYPERNET_KEYS_URL to another bucket, "
+            "or to another prefix."
+        )
 
 
 def _provider(settings: Settings) -> KeyProvider:
@@ -57,9 +70,10 @@ def _provider(settings: Settings) -> KeyProvider:
 def bucket(settings: Settings, url: str) -> S3Objects:
     """The bucket of that address on the server of the settings; nothing is asked of it. Raises: `SettingsError`."""
     parts = urlsplit(url)
-    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+    if parts.scheme != "s3" or not _BUCKET.fullmatch(parts.netloc) or parts.query or parts.fragment:
         raise SettingsError(
-            "A store's address is s3://BUCKET or s3://BUCKET/PREFIX, the server's is HYPERNET_S3_ENDPOINT."
+            "A store's address is s3://BUCKET or s3://BUCKET/PREFIX, where a bucket's name has 3 to 63 lower-case "
+            "letters, digits, dots and dashes; the server's is HYPERNET_S3_ENDPOINT."
         )
     if not (settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key):
         raise SettingsError(

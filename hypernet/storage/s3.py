@@ -1,12 +1,15 @@
 """Objects in a bucket of MinIO, Amazon S3 or any other server that speaks S3 and keeps its conditions."""
 
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
+from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
@@ -19,7 +22,17 @@ from hypernet.storage.object_storage import StoredObject
 
 _Result = TypeVar("_Result")
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
-_PASSING = frozenset({"InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "OperationAborted"})
+_PASSING = frozenset(
+    {
+        "InternalError",
+        "SlowDown",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        # Somebody else was writing at that moment: the condition was not looked at.
+        "OperationAborted",
+        "ConditionalRequestConflict",
+    }
+)
 _MEANINGS = {
     "NoSuchBucket": "There is no such bucket. Create it, or name another one.",
     "SignatureDoesNotMatch": "The server refuses the secret key. Check HYPERNET_S3_SECRET_KEY.",
@@ -27,7 +40,9 @@ _MEANINGS = {
     "AccessDenied": "The server denies access. Check the keys and the policy of the bucket.",
     "RequestTimeTooSkewed": "The clocks of this machine and the server differ by more than it allows. Set them.",
 }
-_REFUSED = frozenset({409, 412})
+_FAILURES = (HTTPError, ServerError, InvalidResponseError, S3Error, KeyError, ValueError, ElementTree.ParseError)
+"""What a server that fails, or is none, comes to; the last three from answers that are not S3."""
+_PIECE_BYTES = 1 << 20
 _URL_LIFETIME = timedelta(minutes=5)
 
 
@@ -60,14 +75,9 @@ class S3Objects:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._closed = False
+        self._deadlines = _Deadlines()
         # One attempt a request: the client's own five would each begin the time-out anew. Ours end together.
-        self._http = urllib3.PoolManager(
-            num_pools=4,
-            maxsize=server.connections,
-            block=False,
-            retries=False,
-            timeout=urllib3.Timeout(connect=min(2.0, server.timeout_s), read=server.timeout_s),
-        )
+        self._http = _TimedPool(self._deadlines, num_pools=4, maxsize=server.connections, block=False, retries=False)
         try:
             self._client = Minio(
                 server.endpoint,
@@ -92,7 +102,11 @@ class S3Objects:
                     return None
                 raise
             try:
-                data = response.read()
+                pieces = []
+                for piece in response.stream(_PIECE_BYTES):
+                    pieces.append(piece)
+                    self._deadlines.check()
+                data = b"".join(pieces)
                 # A body that was cut short would otherwise be found out only by its seal.
                 if len(data) != int(response.headers.get("content-length", len(data))):
                     raise HTTPError("the body was cut short")
@@ -123,7 +137,7 @@ class S3Objects:
                 raise ObjectChanged(
                     "An object was changed by somebody else meanwhile; read it again.", unsure=unsure
                 ) from None
-            except (HTTPError, ServerError, InvalidResponseError, S3Error):
+            except _FAILURES:
                 unsure = True
                 raise
 
@@ -215,28 +229,70 @@ class S3Objects:
         if response.status == 200:
             return str(response.headers["etag"]).strip('"')
         # A condition on an object that there is none of: 404 on some servers.
-        if headers and (response.status in _REFUSED or (response.status == 404 and b"NoSuchKey" in response.data)):
+        if headers and (response.status == 412 or (response.status == 404 and b"NoSuchKey" in response.data)):
             raise _Refused
         raise _error_of(response)
 
     def _retried(self, attempt: Callable[[], _Result]) -> _Result:
         """What `attempt` returns, tried again after what may pass until the time is up; every one may be repeated."""
         self._check_open()
-        deadline = time.monotonic() + self._server.timeout_s
-        pause_s = 0.05
-        while True:
-            try:
-                return attempt()
-            except (HTTPError, ServerError, InvalidResponseError, S3Error) as error:
-                left_s = deadline - time.monotonic()
-                if not _may_pass(error) or left_s <= pause_s:
-                    raise StoreUnavailable(f"{self._where} {_meaning(error)}") from None
-                time.sleep(random.uniform(0, pause_s))  # noqa: S311  (spreads retries out, hides nothing)
-                pause_s = min(2 * pause_s, 1.0)
+        with self._deadlines.within(self._server.timeout_s):
+            pause_s = 0.05
+            while True:
+                try:
+                    return attempt()
+                except _FAILURES as error:
+                    if not _may_pass(error) or self._deadlines.left_s <= pause_s:
+                        raise StoreUnavailable(f"{self._where} {_meaning(error)}") from None
+                    time.sleep(random.uniform(0, pause_s))  # noqa: S311  (spreads retries out, hides nothing)
+                    pause_s = min(2 * pause_s, 1.0)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("The store is closed.")
+
+
+class _Deadlines:
+    """When the call that a thread is in has to be over; a call inside a call ends with it."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until then."""
+        return float(self._of_thread.deadline - time.monotonic())
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Sets the deadline unless there is one."""
+        if getattr(self._of_thread, "deadline", None) is not None:
+            yield
+            return
+        self._of_thread.deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._of_thread.deadline = None
+
+    def check(self) -> None:
+        """Raises `HTTPError` once it is past."""
+        if self.left_s <= 0:
+            raise HTTPError("the time is up")
+
+
+class _TimedPool(urllib3.PoolManager):
+    """Connections whose every request is waited for until the thread's deadline, and no longer."""
+
+    def __init__(self, deadlines: _Deadlines, **options: Any) -> None:
+        super().__init__(**options)
+        self._deadlines = deadlines
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:
+        """As `PoolManager.urlopen`. Sending a body counts as connecting, so that has all the time too."""
+        left_s = max(self._deadlines.left_s, 0.01)
+        options["timeout"] = urllib3.Timeout(connect=left_s, read=left_s)
+        return super().urlopen(method, url, redirect=redirect, **options)
 
 
 class _Refused(Exception):
@@ -246,7 +302,7 @@ class _Refused(Exception):
 def _error_of(response: Any) -> Exception:
     try:
         return S3Error.fromxml(response)
-    except Exception:  # noqa: BLE001  (any XML parser's; the status tells enough)
+    except (ElementTree.ParseError, ValueError, KeyError, AttributeError):
         return ServerError("no error in the body", response.status)
 
 
@@ -263,6 +319,6 @@ def _meaning(error: Exception) -> str:
         return _MEANINGS.get(str(error.code), f"It answered {error.code} with status {error.response.status}.")
     if isinstance(error, ServerError):
         return f"It answered with status {error.status_code}."
-    if isinstance(error, InvalidResponseError):
+    if isinstance(error, InvalidResponseError | KeyError | ValueError | ElementTree.ParseError):
         return "It answered with something that is not S3. Check the address and the port."
     return f"It cannot be reached in time ({type(error).__name__}). Check the address, the network and the server."

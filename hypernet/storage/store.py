@@ -196,9 +196,12 @@ class AdapterStore:
         """
         commit = _new_name()
         while True:
-            # Listed before the swap: whatever is written later belongs to a writer who knows of it.
-            listed = self._listed(key)
+            # Listed between a state and the swap that expects it: everything that this state refers to is in the list,
+            # and what is written later belongs to a writer who knows of the swap.
             present = self._objects.read(_pointer_name(key))
+            listed = self._listed(key)
+            if present is None and self._objects.read(_pointer_name(key)) is not None:
+                continue
             had = present is not None and pointer.is_live(present.data)
             if if_version is not None:
                 check_version(existing(self._read(key).pointer), if_version=if_version)
@@ -243,13 +246,19 @@ class AdapterStore:
             self._remove_vacant(key, tag)
         return sum(map(len, orphans))
 
-    def sweep_tenant(self, scope: TenantScope) -> Iterator[int]:
-        """`sweep` for every user of a tenant, also for those who have no adapter; how many were removed, one by one."""
+    def sweep_tenant(self, scope: TenantScope) -> Iterator[int | None]:
+        """`sweep` for every user of a tenant, also for those who have no adapter; how many were removed, one by one.
+
+        None for a user of whom something cannot be read: there nothing was removed.
+        """
         for storage in (self._objects, self._keys.objects):
             after = None
             while folders := storage.folders(scope.prefix, after=after):
                 for folder in folders:
-                    yield self.sweep(scope.listed(folder))
+                    try:
+                        yield self.sweep(scope.listed(folder))
+                    except StoreCorrupt:
+                        yield None
                 after = folders[-1]
 
     def rotate_tenant_key(self, scope: TenantScope) -> int:
@@ -325,10 +334,12 @@ class AdapterStore:
         """
         if not error.unsure:
             return False
-        latest = self._read(key).pointer
-        if commit in latest.commits:
+        latest = self._read(key)
+        if commit in latest.pointer.commits:
             return True
-        if before.pointer.commits and before.pointer.commits[-1] not in latest.commits:
+        unseen = before.pointer.commits and before.pointer.commits[-1] not in latest.pointer.commits
+        # Where nothing has changed, the first attempt may still be on its way.
+        if unseen or latest.tag == before.tag:
             raise StoreUnavailable(_UNKNOWN) from None
         return False
 

@@ -21,6 +21,7 @@ from hypernet.errors import (
 from hypernet.storage import AdapterStore, Retention, TenantScope
 from hypernet.storage.directory import DirectoryObjects
 from hypernet.storage.key_provider import HeldKeys
+from hypernet.storage.key_ring import KeyRing, TenantKeys
 from hypernet.storage.keys import segment
 from hypernet.storage.memory import MemoryObjects
 from hypernet.storage.object_storage import ObjectStorage
@@ -592,13 +593,82 @@ def test_store_changes_its_root_key_and_needs_the_old_one_no_more(storages):
         store_of(storages, provider=HeldKeys([old])).get(ADA)
 
 
-def test_store_writers_go_on_while_keys_are_wrapped_anew(store):
+def test_store_writers_go_on_while_keys_are_wrapped_anew(storages, store):
     with ThreadPoolExecutor(4) as pool:
-        rotations = [pool.submit(store.rotate_tenant_key, ACME) for _ in range(2)]
+        rotations = [pool.submit(store_of(storages).rotate_tenant_key, ACME) for _ in range(2)]
         written = list(pool.map(lambda n: store.put(ACME.user(f"user{n}"), sample_adapter(n)), range(12)))
         for rotation in rotations:
             rotation.result()
-    store.rotate_tenant_key(ACME)
+    store_of(storages).rotate_tenant_key(ACME)
 
+    later = store_of(storages)  # which remembers no key
     for number, stored in enumerate(written):
-        assert store.get(ACME.user(f"user{number}"))[1].digest == stored.digest
+        assert later.get(ACME.user(f"user{number}"))[1].digest == stored.digest
+
+
+class RotatingMeanwhile(Wrapped):
+    """Storage of keys in which a whole rotation happens just before a user's new key is there."""
+
+    rotates = True
+
+    def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+        if self.rotates and not name.endswith("/.keys") and expected is None:
+            self.rotates = False
+            store_of((MemoryObjects(), self.inner)).rotate_tenant_key(ACME)
+        return super().swap(name, data, expected=expected)
+
+
+class NotLookingAgain(KeyRing):
+    """The defect of using a key whatever has become of the one that wraps it."""
+
+    seen: TenantKeys | None = None
+
+    def _tenant_keys(self, scope: TenantScope, *, make: bool = False) -> TenantKeys:
+        self.seen = self.seen or super()._tenant_keys(scope, make=make)
+        return self.seen
+
+
+@pytest.mark.parametrize("defect", [False, True])
+def test_store_writer_whose_key_comes_after_a_rotation_wraps_it_anew(defect):
+    objects, keys = MemoryObjects(), RotatingMeanwhile(MemoryObjects())
+    store_of((MemoryObjects(), keys.inner)).put(ACME.user("first"), sample_adapter(0))
+    store = store_of((objects, keys))
+    if defect:
+        store._keys = NotLookingAgain(objects=keys, provider=ROOT_KEYS)
+    store.put(ADA, sample_adapter(1))
+    assert not keys.rotates
+
+    later = store_of((objects, keys.inner))
+    if defect:  # the twin
+        with pytest.raises(StoreCorrupt):
+            later.get(ADA)
+    else:
+        assert later.get(ADA)[1].digest == sample_adapter(1).digest
+
+
+def test_store_deletion_that_a_put_overtakes_leaves_no_key_of_a_deleted_adapter(storages, store):
+    class PutMeanwhile(Wrapped):
+        puts = True
+
+        def names(self, prefix: str) -> list[str]:
+            found = super().names(prefix)
+            if self.puts:
+                self.puts = False
+                store.put(ADA, sample_adapter(1))
+            return found
+
+    store.put(ADA, sample_adapter(0))
+    store_of((PutMeanwhile(storages[0]), storages[1])).delete(ADA)
+    assert storages[1].names("acme/ada/") == []
+    with pytest.raises(AdapterNotFound):
+        store.head(ADA)
+
+
+def test_store_sweep_passes_over_a_user_of_whom_something_cannot_be_read(storages, store):
+    for name in ("ada", "bob", "cleo"):
+        store.put(ACME.user(name), sample_adapter())
+        storages[0].write(f"acme/{name}/objects/{'0' * 32}", b"left over")
+    storages[0].remove("acme/bob/pointer")
+    storages[0].write("acme/bob/pointer", b"rotten")
+
+    assert list(store.sweep_tenant(ACME))[:3] == [1, None, 1]

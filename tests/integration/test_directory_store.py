@@ -326,6 +326,39 @@ def test_directory_store_follows_no_link(store, tmp_path):
     assert (tmp_path / "elsewhere").exists()
 
 
+def test_directory_store_follows_no_link_to_a_folder(store, tmp_path):
+    store.put(ADA, sample_adapter())
+    for name in ("adapters", "keys"):
+        folder = tmp_path / "store" / name / "acme/ada"
+        folder.rename(tmp_path / name)
+        folder.symlink_to(tmp_path / name)
+        with pytest.raises(StoreUnavailable, match="link"):
+            opened(tmp_path / "store").get(ADA)
+        with pytest.raises(StoreUnavailable, match="link"):
+            opened(tmp_path / "store").delete(ADA)
+        folder.unlink()
+        (tmp_path / name).rename(folder)
+    assert opened(tmp_path / "store").get(ADA)[1].digest == sample_adapter().digest
+
+
+def test_directory_store_takes_no_folder_that_cannot_be_listed_for_an_empty_one(store, tmp_path, monkeypatch):
+    store.put(ADA, sample_adapter())
+    scandir = os.scandir
+
+    def failing(path: str) -> object:
+        if str(path).endswith("keys/acme/ada"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        # What os.walk calls.
+        patch.setattr(os, "scandir", failing)
+        for call in (lambda: store.rotate_tenant_key(ACME), lambda: store.delete(ADA)):
+            with pytest.raises(StoreUnavailable, match="Too many open files"):
+                call()
+    assert opened(tmp_path / "store").get(ADA)[1].digest == sample_adapter().digest
+
+
 def test_directory_store_waits_for_another_writer_only_so_long(store, tmp_path):
     store.put(ADA, sample_adapter(0))
     impatient = opened(tmp_path / "store", lock_timeout_s=0.05)

@@ -46,7 +46,24 @@ def test_open_store_without_root_keys_for_a_bucket_says_how_to_make_them():
         open_store(read_settings(store_url="s3://adapters", **S3))
 
 
-@pytest.mark.parametrize("url", ["adapters", "http://host/adapters", "s3://", "s3:///x", "s3://a?b=c"])
+@pytest.mark.parametrize(
+    ("url", "keys"),
+    [
+        ("s3://abc", "s3://abc"),
+        ("s3://abc", "s3://abc/keys"),
+        ("s3://abc/x/y", "s3://abc/x"),
+        ("s3://abc/", "s3://abc"),
+    ],
+)
+def test_open_store_refuses_keys_that_lie_inside_the_adapters_or_around_them(tmp_path, url, keys):
+    make_key_file(tmp_path / "keys.json")
+    with pytest.raises(SettingsError, match="have to lie apart"):
+        open_store(read_settings(store_url=url, keys_url=keys, root_keys_file=tmp_path / "keys.json", **S3))
+
+
+@pytest.mark.parametrize(
+    "url", ["adapters", "http://host/adapters", "s3://", "s3:///x", "s3://abc?b=c", "s3://key:secret@abc", "s3://ab"]
+)
 def test_bucket_refuses_an_address_that_is_not_one(url):
     with pytest.raises(SettingsError, match="s3://BUCKET"):
         bucket(read_settings(store_url=url, **S3), url)
@@ -55,13 +72,13 @@ def test_bucket_refuses_an_address_that_is_not_one(url):
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "ftp://host", "http://", "http://host/path"])
 def test_bucket_refuses_a_server_that_is_not_one(endpoint):
     with pytest.raises(SettingsError, match="HYPERNET_S3_ENDPOINT"):
-        bucket(read_settings(store_url="s3://a", **(S3 | {"s3_endpoint": endpoint})), "s3://a")
+        bucket(read_settings(store_url="s3://abc", **(S3 | {"s3_endpoint": endpoint})), "s3://abc")
 
 
 @pytest.mark.parametrize("missing", list(S3))
 def test_bucket_says_which_settings_a_server_needs(missing):
     with pytest.raises(SettingsError, match="HYPERNET_S3_ACCESS_KEY"):
-        bucket(read_settings(store_url="s3://a", **{name: S3[name] for name in S3 if name != missing}), "s3://a")
+        bucket(read_settings(store_url="s3://abc", **{name: S3[name] for name in S3 if name != missing}), "s3://abc")
 
 
 def test_a_server_that_cannot_be_reached_is_named_within_the_time_out_and_its_secret_is_not(tmp_path):
