@@ -288,7 +288,8 @@ class _TimedPool(urllib3.PoolManager):
         super().__init__(**options)
         self._deadlines = deadlines
 
-    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:
+    # As in urllib3 itself, whose own subclass differs from its base there.
+    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override]
         """As `PoolManager.urlopen`. Sending a body counts as connecting, so that has all the time too."""
         left_s = max(self._deadlines.left_s, 0.01)
         options["timeout"] = urllib3.Timeout(connect=left_s, read=left_s)
