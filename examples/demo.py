@@ -9,6 +9,7 @@ answers beside what the profiles say, and stops the service. Exits 1 if an adapt
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -170,7 +171,8 @@ def show_answers(questions: Sequence[Question], base: Sequence[str], answers: di
         cells = []
         for user in USERS:
             answer, truth = answers[user][number], question.truth[user]
-            correct = truth is not None and truth.lower() in answer.lower()
+            # Whole words: a town that is nearly right is not right.
+            correct = truth is not None and re.search(rf"\b{re.escape(truth)}\b", answer, re.IGNORECASE) is not None
             right[user] += correct
             cells.append(f"[green]{escape(answer)}[/]" if correct else escape(answer))
         says = (

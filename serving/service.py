@@ -170,8 +170,8 @@ class Service:
         generation = await self._run(self._generating, self._generate, documents, strength)
         generated = time.perf_counter()
         # Only a caller who named the version it knows can lose a race; the others' last write stands.
-        expected = (current.version if current else 0) if preconditions.present else None
-        stored = await self._on_store(self.store.put, key, generation.adapter, if_version=expected)
+        conditions = _unchanged(current) if preconditions.present else {}
+        stored = await self._on_store(self.store.put, key, generation.adapter, **conditions)
         end = time.perf_counter()
         return Written(
             stored=stored,
@@ -198,14 +198,14 @@ class Service:
     ) -> StoredAdapter:
         """Makes an older version the active one; raises `AdapterNotFound`, `VersionNotFound`, `PreconditionFailed`."""
         key = scope.user(user)
-        expected = await self._expected(key, preconditions)
-        return await self._on_store(self.store.activate, key, version, if_version=expected)
+        conditions = await self._conditions(key, preconditions)
+        return await self._on_store(self.store.activate, key, version, **conditions)
 
     async def delete(self, scope: TenantScope, user: str, *, preconditions: Preconditions) -> None:
         """Removes the user's adapter, every version; raises `AdapterNotFound` and `PreconditionFailed`."""
         key = scope.user(user)
-        expected = await self._expected(key, preconditions)
-        await self._on_store(self.store.delete, key, if_version=expected)
+        conditions = await self._conditions(key, preconditions)
+        await self._on_store(self.store.delete, key, **conditions)
 
     async def models(
         self, scope: TenantScope, *, after: str | None, limit: int
@@ -300,12 +300,12 @@ class Service:
         except AdapterNotFound:
             return None
 
-    async def _expected(self, key: UserKey, preconditions: Preconditions) -> int | None:
+    async def _conditions(self, key: UserKey, preconditions: Preconditions) -> dict[str, Any]:
         if not preconditions.present:
-            return None
+            return {}
         current = await self._on_store(self._head_or_none, key)
         preconditions.check_write(entity_tag(current) if current else None)
-        return current.version if current else 0
+        return _unchanged(current)
 
     def _models(
         self, scope: TenantScope, after: str | None, limit: int
@@ -338,3 +338,10 @@ class Service:
         except RuntimeError:
             raise EngineClosed("The service is stopping.") from None
         return await asyncio.wrap_future(future)
+
+
+def _unchanged(current: StoredAdapter | None) -> dict[str, Any]:
+    """What a store is to check in the step of a write, so that it is made only if nobody has written since."""
+    if current is None:
+        return {"if_version": 0}
+    return {"if_version": current.version, "if_digest": current.digest}

@@ -121,12 +121,21 @@ def existing(pointer: Pointer) -> Pointer:
     return pointer
 
 
-def check_version(pointer: Pointer, *, if_version: int | None) -> None:
-    """Returns if `if_version` is None or the active version (0: there is none). Raises: `PreconditionFailed`."""
+def check_version(pointer: Pointer, *, if_version: int | None, if_digest: str | None) -> None:
+    """Returns if `if_version` is None or the active version (0: there is none), and `if_digest` is None or its digest.
+
+    Raises: `PreconditionFailed`.
+    """
     if if_version is not None and if_version != pointer.active:
         raise PreconditionFailed(
             f"Expected version {if_version} to be active, it is {pointer.active} (0 means none). Read it again, then "
             "decide.",
+            expected=if_version,
+            actual=pointer.active,
+        )
+    if if_digest is not None and not (pointer.versions and pointer.record().digest == if_digest):
+        raise PreconditionFailed(
+            "Expected another adapter to be active. Read it again, then decide.",
             expected=if_version,
             actual=pointer.active,
         )

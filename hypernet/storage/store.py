@@ -80,11 +80,14 @@ class AdapterStore:
         )
         return cls(objects=objects, keys=keys, provider=provider, retention=retention)
 
-    def put(self, key: UserKey, adapter: Adapter, *, if_version: int | None = None) -> StoredAdapter:
+    def put(
+        self, key: UserKey, adapter: Adapter, *, if_version: int | None = None, if_digest: str | None = None
+    ) -> StoredAdapter:
         """Makes the adapter the user's active version; it is durable when this returns.
 
         An adapter equal to the active one is not stored again: the answer is the active version. With `if_version`, the
-        write happens only if that version is the active one (0: only if the user has none), decided in the same step.
+        write happens only if that version is the active one (0: only if the user has none), decided in the same step;
+        with `if_digest`, only if the active one is that adapter: versions count from 1 again after a deletion.
 
         Raises: `AdapterInvalid`, `PreconditionFailed`.
         """
@@ -93,7 +96,7 @@ class AdapterStore:
         while True:
             found = self._read(key)
             present = found.pointer
-            check_version(present, if_version=if_version)
+            check_version(present, if_version=if_version, if_digest=if_digest)
             mended = None
             if present.versions and present.record().digest == digest:
                 if self._is_sound(key, found, present.record()):
@@ -153,8 +156,10 @@ class AdapterStore:
         present = existing(self._read(key).pointer)
         return [present.stored(record.version) for record in present.versions]
 
-    def activate(self, key: UserKey, version: int, *, if_version: int | None = None) -> StoredAdapter:
-        """Makes an existing version the active one; durable when it returns. `if_version` as in `put`.
+    def activate(
+        self, key: UserKey, version: int, *, if_version: int | None = None, if_digest: str | None = None
+    ) -> StoredAdapter:
+        """Makes an existing version the active one; durable when it returns. Conditions as in `put`.
 
         Raises: `AdapterNotFound`, `VersionNotFound`, `PreconditionFailed`.
         """
@@ -162,7 +167,7 @@ class AdapterStore:
         while True:
             found = self._read(key)
             present = existing(found.pointer)
-            check_version(present, if_version=if_version)
+            check_version(present, if_version=if_version, if_digest=if_digest)
             changed = pointer.activated(present, version, commit=commit)
             try:
                 self._swap(key, changed, found, found.data_key)
@@ -188,10 +193,10 @@ class AdapterStore:
             last = page[-1]
         return found
 
-    def delete(self, key: UserKey, *, if_version: int | None = None) -> None:
-        """Removes the user's adapter with all its versions and destroys its key. `if_version` as in `put`.
+    def delete(self, key: UserKey, *, if_version: int | None = None, if_digest: str | None = None) -> None:
+        """Removes the user's adapter with all its versions and destroys its key. Conditions as in `put`.
 
-        Without `if_version` an adapter that can no longer be read can be deleted too. What a process that died left of
+        Without a condition an adapter that can no longer be read can be deleted too. What a process that died left of
         this user goes as well. Raises: `AdapterNotFound`, `PreconditionFailed`.
         """
         commit = _new_name()
@@ -203,8 +208,8 @@ class AdapterStore:
             if present is None and self._objects.read(_pointer_name(key)) is not None:
                 continue
             had = present is not None and pointer.is_live(present.data)
-            if if_version is not None:
-                check_version(existing(self._read(key).pointer), if_version=if_version)
+            if if_version is not None or if_digest is not None:
+                check_version(existing(self._read(key).pointer), if_version=if_version, if_digest=if_digest)
             if present is None and not any(listed):
                 raise AdapterNotFound()
             tag = None

@@ -99,21 +99,20 @@ class _Passing(socketserver.BaseRequestHandler):
         if self.server.down:
             return
         with socket.create_connection(self.server.target) as upstream:
-            threading.Thread(target=_pass, args=(self.request, upstream), daemon=True).start()
+            threading.Thread(target=self._pass, args=(upstream,), daemon=True).start()
             while data := upstream.recv(65536):
                 if self.server.answers_to_lose:
                     self.server.answers_to_lose -= 1
                     return
                 self.request.sendall(data)
 
-
-def _pass(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
+    def _pass(self, upstream: socket.socket) -> None:
+        try:
+            while (data := self.request.recv(65536)) and not self.server.down:
+                upstream.sendall(data)
+            upstream.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
 
 @pytest.fixture
@@ -128,8 +127,12 @@ def test_s3_server_that_goes_away_and_comes_back_is_waited_for(s3_buckets: Itera
     objects = S3Objects(replace(proxy.server_for(next(s3_buckets)), timeout_s=5.0))
     objects.write("a", b"one")
     proxy.down = True
-    threading.Timer(0.5, lambda: setattr(proxy, "down", False)).start()
+    back = threading.Timer(0.5, lambda: setattr(proxy, "down", False))
+    back.start()
+    start = time.monotonic()
     objects.write("b", b"two")
+    assert time.monotonic() - start > 0.3
+    back.join()
     assert (objects.read("a").data, objects.read("b").data) == (b"one", b"two")
 
     proxy.down = True

@@ -146,6 +146,25 @@ def test_store_if_version_guards_activation_and_deletion_too(store):
             call()
 
 
+def test_store_if_digest_tells_an_adapter_from_a_later_one_of_the_same_number(store):
+    known = store.put(ADA, sample_adapter(0))
+    store.delete(ADA)
+    assert store.put(ADA, sample_adapter(1)).version == known.version == 1
+    for call in (
+        lambda **conditions: store.put(ADA, sample_adapter(2), **conditions),
+        lambda **conditions: store.activate(ADA, 1, **conditions),
+        lambda **conditions: store.delete(ADA, **conditions),
+    ):
+        with pytest.raises(PreconditionFailed, match="another adapter"):
+            call(if_version=1, if_digest=known.digest)
+    assert store.head(ADA).digest == sample_adapter(1).digest
+    with pytest.raises(PreconditionFailed):
+        store.put(ACME.user("nobody"), sample_adapter(2), if_digest=known.digest)
+
+    assert store.put(ADA, sample_adapter(2), if_version=1, if_digest=sample_adapter(1).digest).version == 2
+    store.delete(ADA, if_version=2, if_digest=sample_adapter(2).digest)
+
+
 def test_store_if_version_has_one_winner_among_many_writers(store):
     store.put(ADA, sample_adapter(0))
     barrier = threading.Barrier(8)
