@@ -1,6 +1,23 @@
-"""A storage of objects that stands in front of another one."""
+"""Stores over storages of objects, and a storage that stands in front of another one."""
 
+from typing import Any
+
+from hypernet.storage import AdapterStore, TenantScope
+from hypernet.storage.key_provider import HeldKeys
 from hypernet.storage.object_storage import ObjectStorage, StoredObject
+from hypernet.storage.sealing import new_key
+
+ACME = TenantScope("acme")
+ADA = ACME.user("ada")
+ROOT_KEYS = HeldKeys([new_key()])
+
+Storages = tuple[ObjectStorage, ObjectStorage]
+"""Where the adapters lie, and where the keys do."""
+
+
+def store_of(storages: Storages, **options: Any) -> AdapterStore:
+    """A store over two storages, under root keys that are the same for all."""
+    return AdapterStore(objects=storages[0], keys=storages[1], **({"provider": ROOT_KEYS} | options))
 
 
 class Wrapped:

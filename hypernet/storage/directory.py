@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hypernet.durable_files import sync_folder
+from hypernet.durable_files import sync_folder, write_and_close
 from hypernet.errors import ObjectChanged, StoreUnavailable
-from hypernet.storage.memory import tag_of
-from hypernet.storage.object_storage import StoredObject
+from hypernet.storage.object_storage import StoredObject, tag_of
 
 _LOCKS = ".locks"
 _LOCK_STRIPES = 256
@@ -215,14 +214,8 @@ class DirectoryObjects:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(unfinished, flags, 0o600)
         try:
-            try:
-                remaining = memoryview(data)
-                while remaining:
-                    remaining = remaining[os.write(descriptor, remaining) :]
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(unfinished, path)  # noqa: PTH105  (as os.write above: one step, one system call)
+            write_and_close(descriptor, data)
+            unfinished.replace(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise

@@ -1,10 +1,9 @@
 """Objects in memory: for tests and notebooks."""
 
-import hashlib
 import threading
 
 from hypernet.errors import ObjectChanged, StoreUnavailable
-from hypernet.storage.object_storage import StoredObject
+from hypernet.storage.object_storage import StoredObject, tag_of
 
 
 class MemoryObjects:
@@ -84,8 +83,3 @@ class MemoryObjects:
         present = self._opened().get(name)
         if (None if present is None else tag_of(present)) != expected:
             raise ObjectChanged("An object was changed by somebody else meanwhile; read it again.")
-
-
-def tag_of(data: bytes) -> str:
-    """The tag of a state, for storages that have no better one: a digest of its bytes."""
-    return hashlib.sha256(data).hexdigest()

@@ -1,5 +1,6 @@
 """Named bytes with one atomic operation: what an adapter store needs of a disk or a server, and no more."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -69,3 +70,8 @@ class ObjectStorage(Protocol):
     def close(self) -> None:
         """Frees what is held; calls after it raise `StoreUnavailable`. Idempotent."""
         ...
+
+
+def tag_of(data: bytes) -> str:
+    """The tag of a state, for storages that have no better one: a digest of its bytes."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,14 +1,19 @@
-"""Servers for the contract suites."""
+"""Servers, storages and stores for the contract suites."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from hypernet.storage import AdapterStore
+from hypernet.storage.directory import DirectoryObjects
+from hypernet.storage.memory import MemoryObjects
 from hypernet.storage.s3 import S3Objects, Server
 from tests.s3_server import running_server
+from tests.storages import Storages, store_of
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +30,21 @@ def s3_buckets(s3_server: Server) -> Iterator[Server]:
     objects.make_bucket()
     objects.close()
     return (replace(s3_server, prefix=f"{uuid4().hex}/") for _ in count())
+
+
+@pytest.fixture(params=["memory", "directory", "s3"])
+def storages(request: pytest.FixtureRequest, tmp_path: Path) -> Storages:
+    """Where the adapters lie, and where the keys do."""
+    if request.param == "memory":
+        return MemoryObjects(), MemoryObjects()
+    if request.param == "directory":
+        return DirectoryObjects(tmp_path / "adapters"), DirectoryObjects(tmp_path / "keys")
+    buckets = request.getfixturevalue("s3_buckets")
+    return S3Objects(next(buckets)), S3Objects(next(buckets))
+
+
+@pytest.fixture
+def store(storages: Storages) -> Iterator[AdapterStore]:
+    store = store_of(storages)
+    yield store
+    store.close()

@@ -7,8 +7,8 @@ import pytest
 
 from hypernet.errors import ObjectChanged, StoreUnavailable
 from hypernet.storage.directory import DirectoryObjects
-from hypernet.storage.memory import MemoryObjects, tag_of
-from hypernet.storage.object_storage import ObjectStorage
+from hypernet.storage.memory import MemoryObjects
+from hypernet.storage.object_storage import ObjectStorage, tag_of
 from hypernet.storage.probe import probe, require
 from hypernet.storage.s3 import S3Objects
 
