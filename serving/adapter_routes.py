@@ -107,7 +107,7 @@ def adapter_routes(service: Service, keys: KeyRing) -> APIRouter:
         responses=error_statuses(404, 412),
     )
     async def delete(scope: Scope, user: User, conditions: Conditions) -> Response:
-        """Removes every version. Answers in progress go on to their end; new requests get a 404."""
+        """Removes every version and the user's key. Answers in progress go on to their end; new requests get a 404."""
         await service.delete(scope, user, preconditions=conditions)
         return Response(status_code=204)
 

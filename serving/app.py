@@ -13,6 +13,7 @@ from serving.asgi import BodyLimit, Gate, Gated, RawPaths, RequestIds
 from serving.chat_routes import chat_routes
 from serving.chat_schema import ChatRequest
 from serving.docs_page import docs_page
+from serving.erasure_routes import erasure_routes
 from serving.errors import ErrorBoundary, install_error_handlers
 from serving.keys import KeyRing
 from serving.requests import error_statuses, json_answer
@@ -56,6 +57,7 @@ def create_app(
     app.add_middleware(ErrorBoundary)
     app.add_middleware(RequestIds, in_header=not behind_ray)
     app.include_router(adapter_routes(service, keys))
+    app.include_router(erasure_routes(service, keys))
     app.include_router(chat_routes(service, keys))
     app.include_router(_operations(service))
 

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from hypernet.hypernetworks import MAX_STRENGTH
 from hypernet.storage import StoredAdapter
+from hypernet.storage.receipts import Receipt
 from serving.model_ids import ModelId
 
 # Each costs a pass of its own, however short; they share one limit in tokens besides.
@@ -87,6 +88,52 @@ class VersionList(_Answer):
 
     user: str
     versions: list[AdapterInfo]
+
+
+class DestroyedKey(_Answer):
+    """A key that an erasure destroyed."""
+
+    id: str
+    sha256: str | None
+    """Digest of what the key was; null where nobody could read it any more."""
+
+
+class ErasureLine(_Answer):
+    """The line of the audit log that says what an erasure did."""
+
+    at: str
+    """ISO 8601, in UTC."""
+    event: str
+    user: str
+    """The user's pseudonym in the audit log."""
+    change: str
+    """Name of the change; the line that announced it has the same."""
+    objects: int
+    bytes: int
+    """Of those objects, as they were stored."""
+    keys: list[DestroyedKey]
+    lane: str
+    line: int
+    """Number of the line in its lane."""
+    prev: str
+    """SHA-256 of the line before it."""
+
+
+class ErasureReceipt(_Answer):
+    """A signed line of the audit log. Keep it as it is: changed in any way, it does not check any more."""
+
+    format: int
+    line: ErasureLine
+    hash: str
+    """SHA-256 of the line, in hex."""
+    public_key: str
+    """Of the key that signed, to be compared with the operator's."""
+    signature: str
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> Self:
+        """The answer for `receipt`."""
+        return cls.model_validate(receipt.to_dict())
 
 
 class DocumentBody(_Answer):

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -17,15 +18,19 @@ from hypernet.hypernetworks import import_architectures
 from hypernet.settings import Settings, usable_cores
 from hypernet.storage import AdapterStore, StoredAdapter, TenantScope, UserKey
 from hypernet.storage.opening import open_store
+from hypernet.storage.receipts import Receipt
 from serving.chat_schema import ChatRequest
 from serving.model_ids import ModelId, parse_model_id
 from serving.preconditions import Preconditions, entity_tag
+from serving.residents import Residents
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 # Store calls wait for disks, not for cores.
 _STORE_THREADS = 8
+# How long an erasure waits for answers that are being made.
+_DRAIN_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +49,13 @@ class Answer:
     """One answer in the making, its adapter pinned until `close`."""
 
     def __init__(
-        self, *, model: str, fingerprint: str, adapter: str | None, stream: CompletionStream, lease: Lease | None
+        self,
+        *,
+        model: str,
+        fingerprint: str,
+        adapter: str | None,
+        stream: CompletionStream,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.id = "chatcmpl-" + uuid.uuid4().hex
         self.created = int(time.time())
@@ -52,7 +63,7 @@ class Answer:
         self.adapter = adapter
         self.fingerprint = fingerprint
         self._stream = stream
-        self._lease = lease
+        self._on_close = on_close
         self._first: Delta | None = None
 
     @property
@@ -79,9 +90,7 @@ class Answer:
     def close(self) -> None:
         """Stops the answer if it goes on, and unpins its adapter. Idempotent."""
         self._stream.cancel()
-        if self._lease is not None:
-            self._lease.release()
-            self._lease = None
+        self._on_close()
 
 
 class Service:
@@ -98,6 +107,7 @@ class Service:
         self._generating = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
         self._storing = ThreadPoolExecutor(max_workers=_STORE_THREADS, thread_name_prefix="store")
         self._fetching: dict[str, asyncio.Lock] = {}
+        self._residents = Residents(engine=engine, store=store)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -134,6 +144,7 @@ class Service:
 
     def close(self) -> None:
         """Ends the engine, the threads and the store. Idempotent."""
+        self._residents.close()
         self.engine.close()
         self._generating.shutdown(cancel_futures=True)
         self._storing.shutdown(cancel_futures=True)
@@ -202,10 +213,32 @@ class Service:
         return await self._on_store(self.store.activate, key, version, **conditions)
 
     async def delete(self, scope: TenantScope, user: str, *, preconditions: Preconditions) -> None:
-        """Removes the user's adapter, every version; raises `AdapterNotFound` and `PreconditionFailed`."""
+        """Removes the user's adapter, every version; answers in progress go on to their end.
+
+        Raises `AdapterNotFound` and `PreconditionFailed`.
+        """
         key = scope.user(user)
         conditions = await self._conditions(key, preconditions)
-        await self._on_store(self.store.delete, key, **conditions)
+        await self._on_store(self.store.erase, key, drain=self._residents.drop, **conditions)
+
+    async def erase(self, scope: TenantScope, user: str, *, preconditions: Preconditions) -> Receipt:
+        """Removes the user's adapter, every version, after the answers in progress have ended; the receipt of it.
+
+        Asked again, it gives the last erasure's receipt again. Raises `AdapterNotFound` and `PreconditionFailed`.
+        """
+        key = scope.user(user)
+        conditions = await self._conditions(key, preconditions)
+
+        def drain(digests: Sequence[str]) -> None:
+            self._residents.drain(key, digests, wait_s=_DRAIN_S)
+
+        try:
+            return await self._on_store(self.store.erase, key, drain=drain, **conditions)
+        except AdapterNotFound:
+            receipts = [] if preconditions.present else await self._on_store(self.store.receipts, key)
+            if not receipts:
+                raise
+            return receipts[-1]
 
     async def models(
         self, scope: TenantScope, *, after: str | None, limit: int
@@ -224,15 +257,15 @@ class Service:
             raise NotFound("No such model; GET /v1/models lists those there are.", param="model")
         messages = [message.rendered() for message in request.messages]
         prompt = await asyncio.to_thread(self.generator.base.render_chat, messages)
-        lease, digest = None, None
-        if model.user is not None:
-            lease, digest = await self._bring_in(scope.user(model.user), model.version)
-        try:
-            answer = self._complete(request.model, prompt, request.sampling(), lease=lease, digest=digest)
-        except BaseException:
-            if lease is not None:
-                lease.release()
-            raise
+        if model.user is None:
+            answer = Answer(
+                model=request.model,
+                fingerprint=self.generator.base.digest,
+                adapter=None,
+                stream=self._stream(prompt, request.sampling(), digest=None),
+            )
+        else:
+            answer = await self._complete_for(scope.user(model.user), request, prompt, version=model.version)
         try:
             await answer.begin()
         except BaseException:
@@ -251,18 +284,42 @@ class Service:
                 pass
         self.engine.drop(adapter.digest)
 
-    def _complete(
-        self, model: str, prompt: Sequence[int], sampling: Sampling, *, lease: Lease | None, digest: str | None
+    async def _complete_for(
+        self, key: UserKey, request: ChatRequest, prompt: Sequence[int], *, version: int | None
     ) -> Answer:
-        stream = self.engine.complete(CompletionRequest(prompt_ids=tuple(prompt), adapter=digest, sampling=sampling))
-        fingerprint = digest or self.generator.base.digest
-        return Answer(model=model, fingerprint=fingerprint, adapter=digest, stream=stream, lease=lease)
+        """An answer by the adapter of `key`, in a turn that an erasure waits for."""
+        with ExitStack() as until_the_end:
+            turn = self._residents.begin(key)
+            until_the_end.callback(turn.end)
+            lease = await self._bring_in(key, version)
+            until_the_end.callback(lease.release)
+            stream = self._stream(prompt, request.sampling(), digest=lease.digest)
+            turn.answer(stream)
+            return Answer(
+                model=request.model,
+                fingerprint=lease.digest,
+                adapter=lease.digest,
+                stream=stream,
+                on_close=until_the_end.pop_all().close,
+            )
 
-    async def _bring_in(self, key: UserKey, version: int | None) -> tuple[Lease, str]:
+    def _stream(self, prompt: Sequence[int], sampling: Sampling, *, digest: str | None) -> CompletionStream:
+        return self.engine.complete(CompletionRequest(prompt_ids=tuple(prompt), adapter=digest, sampling=sampling))
+
+    async def _bring_in(self, key: UserKey, version: int | None) -> Lease:
         """The adapter of `key` in the engine and pinned there, read from the store only if it is not resident."""
-        stored = await self._on_store(self._lookup, key, version)
+        while True:
+            stored = await self._on_store(self._lookup, key, version)
+            lease = await self._leased(key, stored)
+            if lease is not None:
+                return lease
+            # Erased meanwhile, and put anew: versions count from 1 again.
+
+    async def _leased(self, key: UserKey, stored: StoredAdapter) -> Lease | None:
+        """That very adapter, pinned; None if the store has another one by now."""
+        self._residents.brought_in(key, stored.digest)
         try:
-            return self.engine.lease(stored.digest), stored.digest
+            return self.engine.lease(stored.digest)
         except NotResident:
             pass
         # One reader for each digest: a burst of requests for a cold adapter reads it once.
@@ -271,16 +328,15 @@ class Service:
             async with lock:
                 while True:
                     try:
-                        return self.engine.lease(stored.digest), stored.digest
+                        return self.engine.lease(stored.digest)
                     except NotResident:
                         latest, adapter = await self._on_store(self.store.get, key, version=stored.version)
                         if latest.digest != stored.digest:
-                            break  # deleted meanwhile, and put anew: versions count from 1 again
+                            return None
                         await self._on_store(self.engine.put, adapter)
         finally:
             if not lock.locked():
                 self._fetching.pop(stored.digest, None)
-        return await self._bring_in(key, version)
 
     def _lookup(self, key: UserKey, version: int | None) -> StoredAdapter:
         if version is None:

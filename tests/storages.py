@@ -44,8 +44,8 @@ class Wrapped:
     def remove_if(self, name: str, *, expected: str) -> bool:
         return self.inner.remove_if(name, expected=expected)
 
-    def names(self, prefix: str) -> list[str]:
-        return self.inner.names(prefix)
+    def names(self, prefix: str, *, after: str | None = None, limit: int | None = None) -> dict[str, int]:
+        return self.inner.names(prefix, after=after, limit=limit)
 
     def folders(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> list[str]:
         return self.inner.folders(prefix, after=after, limit=limit)

@@ -18,8 +18,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 User = Annotated[str, typer.Argument(help="The user whose adapter it is.")]
 Version = Annotated[int | None, typer.Option(min=1, help="Version of the adapter.", show_default="the active one")]
 
-adapters = typer.Typer(name="adapters", help="List, show, export and delete stored adapters.", no_args_is_help=True)
-store = typer.Typer(name="store", help="Look after the store: keys, leftovers.", no_args_is_help=True)
+adapters = typer.Typer(name="adapters", help="List, show, export and erase stored adapters.", no_args_is_help=True)
+store = typer.Typer(name="store", help="Look after the store: keys, leftovers, audit log.", no_args_is_help=True)
 
 
 def generate(
@@ -118,22 +118,23 @@ def export_adapter(
     export_stored(read_settings(store_dir=store_dir), user, out, version=version, as_json=as_json)
 
 
-@adapters.command("delete")
-def delete_adapter(
+@adapters.command("erase")
+def erase_adapter(
     user: User,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the receipt there.")] = None,
     store_dir: StoreDir = None,
     as_json: Json = False,
 ) -> None:
-    """Delete a user's adapter with all its versions."""
-    from hypernet.cli.stored import delete_stored
+    """Erase a user's adapter with all its versions and their key, for good, with a receipt."""
+    from hypernet.cli.stored import erase_stored
     from hypernet.settings import read_settings
 
     def confirm(count: int) -> None:
         if not yes:
-            typer.confirm(f"Delete {count} version{'s' if count > 1 else ''}?", abort=True, err=True)
+            typer.confirm(f"Erase {count} version{'s' if count > 1 else ''} for good?", abort=True, err=True)
 
-    delete_stored(read_settings(store_dir=store_dir), user, confirm=confirm, as_json=as_json)
+    erase_stored(read_settings(store_dir=store_dir), user, confirm=confirm, receipt=receipt, as_json=as_json)
 
 
 @store.command("keygen")
@@ -162,3 +163,55 @@ def rotate_keys(store_dir: StoreDir = None, as_json: Json = False) -> None:
     from hypernet.settings import read_settings
 
     rotate(read_settings(store_dir=store_dir), as_json=as_json)
+
+
+@store.command("audit")
+def print_audit(
+    user: Annotated[str | None, typer.Option(help="Only what was done to this user's adapter.")] = None,
+    store_dir: StoreDir = None,
+) -> None:
+    """Print the audit log, one line of JSON for each change, with its signatures."""
+    from hypernet.cli.auditing import print_log
+    from hypernet.settings import read_settings
+
+    print_log(read_settings(store_dir=store_dir), user=user)
+
+
+@store.command("verify-audit")
+def verify_audit(
+    anchor: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the ends of the log were at the last check: nothing up to there may be missing. Written anew.",
+        ),
+    ] = None,
+    store_dir: StoreDir = None,
+    as_json: Json = False,
+) -> None:
+    """Check that no line of the audit log was removed, changed or moved, and that it knows of every change in the
+    store. Exits 1 if not.
+    """
+    from hypernet.cli.auditing import verify_log
+    from hypernet.settings import read_settings
+
+    if not verify_log(read_settings(store_dir=store_dir), anchor=anchor, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@store.command("verify-receipt")
+def verify_receipt(
+    file: Annotated[Path, typer.Argument(help="A receipt, as an erasure gave it.")],
+    key: Annotated[
+        str | None, typer.Option(help="The public key that it has to be signed for, as `verify-audit` prints it.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A copy of the audit log, which has to hold it: `store audit`.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check the receipt of an erasure, without the store. Exits 1 if it is not sound."""
+    from hypernet.cli.auditing import verify_receipt_file
+
+    if not verify_receipt_file(file, public_key=key, log=log, as_json=as_json):
+        raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """`hypernet adapters`: what is in the store on this machine."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 from hypernet.cli.exporting import write_adapter
 from hypernet.cli.local_store import local_store
 from hypernet.cli.output import print_fields, print_json, print_table
+from hypernet.errors import AdapterNotFound, InvalidRequest
 from hypernet.settings import Settings
 from hypernet.storage import StoredAdapter
+from hypernet.storage.receipts import Receipt
 
 _PAGE = 500
 
@@ -69,18 +72,46 @@ def export_stored(settings: Settings, user: str, out: Path, *, version: int | No
         print_fields(report)
 
 
-def delete_stored(settings: Settings, user: str, *, confirm: Callable[[int], None], as_json: bool) -> None:
-    """Deletes a user's adapter unless `confirm`, given the number of versions, raises; raises `AdapterNotFound`."""
+def erase_stored(
+    settings: Settings, user: str, *, confirm: Callable[[int], None], receipt: Path | None, as_json: bool
+) -> None:
+    """Erases a user unless `confirm`, given the number of versions, raises; prints the receipt, or writes it.
+
+    Without an adapter, the receipt of the last erasure is given again. Raises `AdapterNotFound`, `InvalidRequest`.
+    """
     with local_store(settings) as (store, scope):
         key = scope.user(user)
-        count = len(store.versions(key))
-        confirm(count)
-        store.delete(key)
-    report = {"deleted_versions": count}
+        try:
+            count = len(store.versions(key))
+            confirm(count)
+            found = store.erase(key)
+        except AdapterNotFound:
+            receipts = store.receipts(key)
+            if not receipts:
+                raise
+            found = receipts[-1]
+    if receipt is not None:
+        _write_receipt(found, receipt)
     if as_json:
-        print_json(report)
-    else:
-        print_fields(report)
+        print_json(found.to_dict())
+        return
+    names = ("at", "objects", "bytes", "user", "change")
+    keys = ", ".join(f"{key['id']} (sha256 {key['sha256']})" for key in found.line["keys"])
+    print_fields(
+        {name: found.line[name] for name in names}
+        | {"keys destroyed": keys, "signed by": found.public_key}
+        | ({} if receipt is None else {"receipt": receipt})
+    )
+
+
+def _write_receipt(receipt: Receipt, path: Path) -> None:
+    try:
+        path.write_text(json.dumps(receipt.to_dict(), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(
+            f"The user is erased, but the receipt cannot be written to {path}: {error.strerror}. The same command with "
+            "another file writes it."
+        ) from None
 
 
 def describe(stored: StoredAdapter) -> dict[str, Any]:

@@ -84,18 +84,20 @@ class DirectoryObjects:
             self._remove(path)
         return True
 
-    def names(self, prefix: str) -> list[str]:
+    def names(self, prefix: str, *, after: str | None = None, limit: int | None = None) -> dict[str, int]:
         """As `ObjectStorage.names`."""
         with self._session():
             self._check_present()
             top = self._path(f"{prefix}_").parent
             # What goes away meanwhile is passed over; a link to a folder is a name like any other.
-            found = [
-                f"{prefix}{(Path(folder) / name).relative_to(top).as_posix()}"
-                for folder, folders, names in os.walk(top, onerror=_unless_gone)
-                for name in [*names, *(inner for inner in folders if (Path(folder) / inner).is_symlink())]
-            ]
-        return sorted(found)
+            found = sorted(
+                name
+                for folder, folders, files in os.walk(top, onerror=_unless_gone)
+                for file in [*files, *(inner for inner in folders if (Path(folder) / inner).is_symlink())]
+                if (name := f"{prefix}{(Path(folder) / file).relative_to(top).as_posix()}")
+                and (after is None or name > after)
+            )
+            return {name: size for name in found[:limit] if (size := _size_of(self._root / name)) is not None}
 
     def folders(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> list[str]:
         """As `ObjectStorage.folders`."""
@@ -252,6 +254,13 @@ def _unless_gone(error: OSError) -> None:
     # A folder that cannot be listed is not an empty one.
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.lstat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _try_lock(descriptor: int) -> bool:

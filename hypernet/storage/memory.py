@@ -47,10 +47,13 @@ class MemoryObjects:
             del self._objects[name]
         return True
 
-    def names(self, prefix: str) -> list[str]:
+    def names(self, prefix: str, *, after: str | None = None, limit: int | None = None) -> dict[str, int]:
         """As `ObjectStorage.names`."""
         with self._lock:
-            return sorted(name for name in self._opened() if name.startswith(prefix))
+            found = sorted(
+                name for name in self._opened() if name.startswith(prefix) and (after is None or name > after)
+            )
+            return {name: len(self._objects[name]) for name in found[:limit]}
 
     def folders(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> list[str]:
         """As `ObjectStorage.folders`."""

@@ -52,8 +52,11 @@ class ObjectStorage(Protocol):
         """
         ...
 
-    def names(self, prefix: str) -> list[str]:
-        """Names of all objects that begin with `prefix`, which ends in `/`: those of one user, a handful."""
+    def names(self, prefix: str, *, after: str | None = None, limit: int | None = None) -> dict[str, int]:
+        """Sizes in bytes of the objects whose names begin with `prefix`, which ends in `/`, by name and in its order.
+
+        All of them, which suits those of one user; or up to `limit`, those after the name `after`.
+        """
         ...
 
     def folders(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> list[str]:

@@ -5,8 +5,9 @@ The rules of versions live here, as pure functions, so that they do not depend o
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,8 @@ from hypernet.storage.stored_adapter import StoredAdapter
 
 _FORMAT = 2
 _COMMITS_KEPT = 64
+_FENCE_SIGN = "."
+"""How names of changes begin that change nothing a reader sees, and that no audit log tells of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,16 @@ class VersionRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Owed:
+    """An erasure that is not over: the name of that change, and where in the audit log it was announced."""
+
+    change: str
+    lane: str
+    segment: int
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pointer:
     """A user's versions, oldest first, and which one is active; none of either where the adapter was deleted."""
 
@@ -46,6 +59,8 @@ class Pointer:
     versions: tuple[VersionRecord, ...]
     commits: tuple[str, ...]
     """Names of the last changes, newest last: how a writer that lost an answer finds out whether it was heard."""
+    owed: Owed | None = None
+    """The erasure that this state came from, until everything is gone that it was to remove."""
 
     def record(self, version: int | None = None) -> VersionRecord:
         """A version's record; the active one's if none is named. Raises: `VersionNotFound`."""
@@ -59,13 +74,20 @@ class Pointer:
     def stored(self, version: int | None = None) -> StoredAdapter:
         """A version as callers of the store see it. Raises: `VersionNotFound`."""
         record = self.record(version)
-        fields = asdict(record) | {"created_at": datetime.fromisoformat(record.created_at)}
+        fields = vars(record) | {"created_at": datetime.fromisoformat(record.created_at)}
         del fields["object"]
         return StoredAdapter(user=self.user, active=record.version == self.active, **fields)
 
     def to_bytes(self) -> bytes:
-        """JSON."""
-        return json.dumps(asdict(self) | {"format": _FORMAT}, sort_keys=True, separators=(",", ":")).encode()
+        """JSON, of a pointer with versions."""
+        content = {
+            "format": _FORMAT,
+            "user": self.user,
+            "active": self.active,
+            "versions": [vars(record) for record in self.versions],
+            "commits": self.commits,
+        }
+        return _canonical(content)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Pointer":
@@ -179,9 +201,19 @@ def renamed(pointer: Pointer, version: int, *, name: str, commit: str) -> Pointe
     return committed(replace(pointer, versions=records), commit)
 
 
+def fenced(pointer: Pointer) -> Pointer:
+    """The pointer in another state that says the same: whoever expects the one before has to look again."""
+    return committed(pointer, f"{_FENCE_SIGN}{os.urandom(16).hex()}")
+
+
 def committed(pointer: Pointer, commit: str) -> Pointer:
     """The pointer with the name of a change. No two pointers are equal that way, whatever was changed."""
     return replace(pointer, commits=(*pointer.commits, commit)[-_COMMITS_KEPT:])
+
+
+def named_changes(pointer: Pointer) -> list[str]:
+    """Names of the last changes that an audit log tells of."""
+    return [commit for commit in pointer.commits if not commit.startswith(_FENCE_SIGN)]
 
 
 def to_bytes_of(pointer: Pointer, *, key: UserPath, data_key: DataKey | None) -> bytes:
@@ -189,6 +221,8 @@ def to_bytes_of(pointer: Pointer, *, key: UserPath, data_key: DataKey | None) ->
     if data_key is not None:
         return seal(pointer.to_bytes(), key=data_key, place=_place(key))
     content = {"format": _FORMAT, "vacant": True, "commits": list(pointer.commits)}
+    if pointer.owed is not None:
+        content["owed"] = vars(pointer.owed)
     return _canonical(content | {"checksum": _checksum(content)})
 
 
@@ -210,7 +244,8 @@ def from_bytes_of(data: bytes, *, key: UserPath, data_key: DataKey | None) -> Po
         content = json.loads(data)
         if content.pop("checksum") != _checksum(content) or content["format"] != _FORMAT:
             raise ValueError
-        return replace(VACANT, commits=tuple(content["commits"]))
+        owed = Owed(**content["owed"]) if "owed" in content else None
+        return replace(VACANT, commits=tuple(content["commits"]), owed=owed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StoreCorrupt(
             "A stored pointer does not match its checksum, or is of another format; restore it from a backup."

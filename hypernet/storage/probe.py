@@ -75,7 +75,7 @@ def _reads_its_writes(objects: ObjectStorage, name: str) -> bool:
 
 def _lists_its_writes(objects: ObjectStorage, name: str) -> bool:
     objects.write(f"{name}/one/object", b"listed")
-    return objects.names(f"{name}/") == [f"{name}/one/object"] and objects.folders(f"{name}/") == ["one"]
+    return objects.names(f"{name}/") == {f"{name}/one/object": 6} and objects.folders(f"{name}/") == ["one"]
 
 
 def _removes(objects: ObjectStorage, name: str) -> bool:

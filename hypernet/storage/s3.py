@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
+from minio import time as signing
 from minio.error import InvalidResponseError, S3Error, ServerError
 from pydantic import SecretStr
 from urllib3.exceptions import HTTPError
@@ -22,6 +24,7 @@ from hypernet.storage.object_storage import StoredObject
 
 _Result = TypeVar("_Result")
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
+_DENIED = "AccessDenied"
 _PASSING = frozenset(
     {
         "InternalError",
@@ -37,13 +40,14 @@ _MEANINGS = {
     "NoSuchBucket": "There is no such bucket. Create it, or name another one.",
     "SignatureDoesNotMatch": "The server refuses the secret key. Check HYPERNET_S3_SECRET_KEY.",
     "InvalidAccessKeyId": "The server does not know the access key. Check HYPERNET_S3_ACCESS_KEY.",
-    "AccessDenied": "The server denies access. Check the keys and the policy of the bucket.",
+    _DENIED: "The server denies access. Check the keys and the policy of the bucket.",
     "RequestTimeTooSkewed": "The clocks of this machine and the server differ by more than it allows. Set them.",
 }
 _FAILURES = (HTTPError, ServerError, InvalidResponseError, S3Error, KeyError, ValueError, ElementTree.ParseError)
 """What a server that fails, or is none, comes to; the last three from answers that are not S3."""
 _PIECE_BYTES = 1 << 20
-_URL_LIFETIME = timedelta(minutes=5)
+_URL_LIFETIME = timedelta(minutes=15)
+"""How far servers let clocks differ for other requests, so that of a slow one writes are not refused before reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,23 +100,15 @@ class S3Objects:
 
         def attempt() -> StoredObject | None:
             try:
-                response = self._client.get_object(self._server.bucket, self._key(name))
+                return self._get(name)
             except S3Error as error:
                 if error.code in _ABSENT:
                     return None
-                raise
-            try:
-                pieces = []
-                for piece in response.stream(_PIECE_BYTES):
-                    pieces.append(piece)
-                    self._deadlines.check()
-                data = b"".join(pieces)
-                # A body that was cut short would otherwise be found out only by its seal.
-                if len(data) != int(response.headers.get("content-length", len(data))):
-                    raise HTTPError("the body was cut short")
-                return StoredObject(data=data, tag=response.headers["etag"].strip('"'))
-            finally:
-                response.release_conn()
+                if error.code != _DENIED:
+                    raise
+            # To whoever may list only a part of the bucket, Ceph denies what is not there. What is there was made
+            # meanwhile, or is denied indeed.
+            return self._get(name) if self._is_listed(name) else None
 
         return self._retried(attempt)
 
@@ -155,12 +151,20 @@ class S3Objects:
         self._check_open()
         return False
 
-    def names(self, prefix: str) -> list[str]:
+    def names(self, prefix: str, *, after: str | None = None, limit: int | None = None) -> dict[str, int]:
         """As `ObjectStorage.names`."""
 
-        def attempt() -> list[str]:
-            listed = self._client.list_objects(self._server.bucket, prefix=self._key(prefix), recursive=True)
-            return [str(entry.object_name)[len(self._server.prefix) :] for entry in listed]
+        def attempt() -> dict[str, int]:
+            listed = self._client.list_objects(
+                self._server.bucket,
+                prefix=self._key(prefix),
+                recursive=True,
+                start_after=None if after is None else self._key(after),
+            )
+            return {
+                str(entry.object_name)[len(self._server.prefix) :]: int(entry.size or 0)
+                for entry in islice(listed, limit)
+            }
 
         return self._retried(attempt)
 
@@ -187,10 +191,12 @@ class S3Objects:
         return self._retried(attempt)
 
     def check(self) -> None:
-        """As `ObjectStorage.check`: asks for an object that there is none of."""
-        self.read(".check")
-        if not self._retried(lambda: self._client.bucket_exists(self._server.bucket)):
-            raise StoreUnavailable(f"{self._where} {_MEANINGS['NoSuchBucket']}")
+        """As `ObjectStorage.check`: asks for an object that there is none of, and lists none.
+
+        Where `probe` works, since who may reach one tenant only may not ask for the bucket.
+        """
+        self.read(".probe/check")
+        self.names(".probe/check/")
 
     def make_bucket(self) -> None:
         """Creates the bucket unless there is one."""
@@ -221,6 +227,32 @@ class S3Objects:
 
     def _key(self, name: str) -> str:
         return f"{self._server.prefix}{name}"
+
+    def _get(self, name: str) -> StoredObject:
+        response = self._client.get_object(self._server.bucket, self._key(name))
+        try:
+            pieces = []
+            for piece in response.stream(_PIECE_BYTES):
+                pieces.append(piece)
+                self._deadlines.check()
+            data = b"".join(pieces)
+            # A body that was cut short would otherwise be found out only by its seal.
+            if len(data) != int(response.headers.get("content-length", len(data))):
+                raise HTTPError("the body was cut short")
+            return StoredObject(data=data, tag=response.headers["etag"].strip('"'))
+        finally:
+            response.release_conn()
+
+    def _is_listed(self, name: str) -> bool:
+        """Whether there is an object of that name, as a listing says; also where listing is denied."""
+        key = self._key(name)
+        try:
+            first = next(iter(self._client.list_objects(self._server.bucket, prefix=key, recursive=True)), None)
+        except S3Error as error:
+            if error.code == _DENIED:
+                return True
+            raise
+        return first is not None and first.object_name == key
 
     def _put(self, name: str, data: bytes, headers: dict[str, str]) -> str:
         """One PUT with headers, which `Minio.put_object` does not send; a URL signed in advance carries them."""
@@ -315,8 +347,18 @@ def _may_pass(error: Exception) -> bool:
     return True
 
 
+def _is_skewed(response: Any) -> bool:
+    """Whether the server's clock and ours differ so far that a URL signed here has expired there, which it denies."""
+    try:
+        return abs(signing.utcnow() - parsedate_to_datetime(response.headers["date"])) > _URL_LIFETIME
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
 def _meaning(error: Exception) -> str:
     if isinstance(error, S3Error):
+        if error.code == _DENIED and _is_skewed(error.response):
+            return _MEANINGS["RequestTimeTooSkewed"]
         return _MEANINGS.get(str(error.code), f"It answered {error.code} with status {error.response.status}.")
     if isinstance(error, ServerError):
         return f"It answered with status {error.status_code}."

@@ -27,7 +27,7 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectSt
 
 def test_object_storage_keeps_every_promise_that_the_probe_tries(objects):
     assert [finding.name for finding in probe(objects) if not finding.kept] == []
-    assert objects.folders("") == objects.names(".probe/") == []
+    assert (objects.folders(""), objects.names(".probe/")) == ([], {})
 
 
 def test_object_storage_reads_what_was_written_last(objects):
@@ -62,7 +62,7 @@ def test_object_storage_removes_what_is_not_there(objects):
     objects.write("a/b/object", b"data")
     objects.remove("a/b/object")
     objects.remove("a/b/object")
-    assert objects.names("a/") == objects.folders("a/") == []
+    assert (objects.names("a/"), objects.folders("a/")) == ({}, [])
 
 
 def test_object_storage_lists_folders_in_order_and_in_pages(objects):
@@ -80,7 +80,12 @@ def test_object_storage_lists_folders_in_order_and_in_pages(objects):
     assert objects.folders("t/", after=ordered[1], limit=3) == ordered[2:5]
     assert objects.folders("t/", after="c") == ["zz"]
     assert objects.folders("t/", after="zz") == objects.folders("nobody/") == []
-    assert objects.names("t/ada/") == ["t/ada/objects/o", "t/ada/pointer"]
+    objects.write("t/ada/objects/long", b"12345")
+    sizes = {"t/ada/objects/long": 5, "t/ada/objects/o": 1, "t/ada/pointer": 1}
+    assert list(objects.names("t/ada/").items()) == list(sizes.items())
+    assert objects.names("t/ada/", limit=2) == {"t/ada/objects/long": 5, "t/ada/objects/o": 1}
+    assert objects.names("t/ada/", after="t/ada/objects/long", limit=1) == {"t/ada/objects/o": 1}
+    assert objects.names("t/ada/", after="t/ada/pointer") == {}
 
 
 def test_object_storage_that_is_closed_says_so(objects):
@@ -128,4 +133,4 @@ def test_probe_refuses_a_server_that_does_not_keep_its_conditions(objects, broke
     # The twins of the first test.
     with pytest.raises(StoreUnavailable, match=broken):
         require(objects)
-    assert objects.names(".probe/") == []
+    assert objects.names(".probe/") == {}

@@ -94,24 +94,24 @@ def test_store_if_version_guards_activation_and_deletion_too(store):
         with pytest.raises(PreconditionFailed):
             store.activate(ADA, 1, if_version=stale)
         with pytest.raises(PreconditionFailed):
-            store.delete(ADA, if_version=stale)
+            store.erase(ADA, if_version=stale)
     assert store.head(ADA).version == 2
 
     assert store.activate(ADA, 1, if_version=2).version == 1
-    store.delete(ADA, if_version=1)
-    for call in (lambda: store.activate(ADA, 1, if_version=1), lambda: store.delete(ADA, if_version=1)):
+    store.erase(ADA, if_version=1)
+    for call in (lambda: store.activate(ADA, 1, if_version=1), lambda: store.erase(ADA, if_version=1)):
         with pytest.raises(AdapterNotFound):
             call()
 
 
 def test_store_if_digest_tells_an_adapter_from_a_later_one_of_the_same_number(store):
     known = store.put(ADA, sample_adapter(0))
-    store.delete(ADA)
+    store.erase(ADA)
     assert store.put(ADA, sample_adapter(1)).version == known.version == 1
     for call in (
         lambda **conditions: store.put(ADA, sample_adapter(2), **conditions),
         lambda **conditions: store.activate(ADA, 1, **conditions),
-        lambda **conditions: store.delete(ADA, **conditions),
+        lambda **conditions: store.erase(ADA, **conditions),
     ):
         with pytest.raises(PreconditionFailed, match="another adapter"):
             call(if_version=1, if_digest=known.digest)
@@ -120,7 +120,7 @@ def test_store_if_digest_tells_an_adapter_from_a_later_one_of_the_same_number(st
         store.put(ACME.user("nobody"), sample_adapter(2), if_digest=known.digest)
 
     assert store.put(ADA, sample_adapter(2), if_version=1, if_digest=sample_adapter(1).digest).version == 2
-    store.delete(ADA, if_version=2, if_digest=sample_adapter(2).digest)
+    store.erase(ADA, if_version=2, if_digest=sample_adapter(2).digest)
 
 
 def test_store_if_version_has_one_winner_among_many_writers(store):
@@ -191,7 +191,7 @@ def test_store_readers_see_an_adapter_or_none_while_it_is_deleted_and_put_again(
         readers = [pool.submit(read) for _ in range(2)]
         try:
             for seed in range(1, 12):
-                store.delete(ADA)
+                store.erase(ADA)
                 store.put(ADA, sample_adapter(seed))
         finally:
             done.set()
@@ -203,7 +203,7 @@ def test_store_readers_see_an_adapter_or_none_while_it_is_deleted_and_put_again(
 def test_store_says_the_same_for_an_unknown_user_an_erased_one_and_another_tenants(store, call):
     store.put(TenantScope("globex").user("ada"), sample_adapter())
     store.put(ACME.user("grace"), sample_adapter())
-    store.delete(ACME.user("grace"))
+    store.erase(ACME.user("grace"))
     messages = set()
     for key in (ADA, ACME.user("grace"), ACME.user("nobody")):
         with pytest.raises(AdapterNotFound) as caught:
@@ -227,7 +227,7 @@ def test_store_says_which_versions_there_are(store, version):
 def test_store_delete_removes_every_version_and_counts_anew(store):
     store.put(ADA, sample_adapter(0))
     store.put(ADA, sample_adapter(1))
-    store.delete(ADA)
+    store.erase(ADA)
 
     assert store.users(ACME) == []
     with pytest.raises(AdapterNotFound):
@@ -249,7 +249,7 @@ def test_store_keeps_users_and_tenants_with_similar_names_apart(store):
     for seed, key in enumerate(keys):
         assert store.get(key)[1].digest == sample_adapter(seed).digest
         assert store.head(key).user == key.user
-    store.delete(keys[0])
+    store.erase(keys[0])
     assert [store.head(key).version for key in keys[1:]] == [1] * (len(keys) - 1)
 
 
@@ -328,7 +328,7 @@ def test_store_that_is_closed_says_so(store):
         lambda: store.versions(ADA),
         lambda: store.activate(ADA, 1),
         lambda: store.users(ACME),
-        lambda: store.delete(ADA),
+        lambda: store.erase(ADA),
     )
     for call in calls:
         with pytest.raises(StoreUnavailable, match="closed"):

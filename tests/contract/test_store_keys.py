@@ -17,10 +17,14 @@ from tests.samples import sample_adapter
 from tests.storages import ACME, ADA, ROOT_KEYS, Wrapped, store_of
 
 
+def contents(storage: ObjectStorage, prefix: str) -> dict[str, bytes]:
+    return {name: storage.read(name).data for name in storage.names(prefix)}
+
+
 def copied(storage: ObjectStorage, prefix: str) -> MemoryObjects:
     copy = MemoryObjects()
-    for name in storage.names(prefix):
-        copy.write(name, storage.read(name).data)
+    for name, data in contents(storage, prefix).items():
+        copy.write(name, data)
     return copy
 
 
@@ -42,7 +46,7 @@ def test_store_copied_before_a_deletion_gives_nothing_of_that_user_after_it(stor
     store.put(ADA, sample_adapter(0))
     store.put(ACME.user("bob"), sample_adapter(1))
     copy = copied(storages[0], "acme/")
-    store.delete(ADA)
+    store.erase(ADA)
     later = store_of((copy, storages[1]))
 
     with pytest.raises(StoreCorrupt, match="key of a stored adapter is missing"):
@@ -75,13 +79,15 @@ def test_store_wraps_keys_anew_without_writing_adapters(storages, store):
     users = [ACME.user(f"user{number}") for number in range(3)]
     for seed, user in enumerate(users):
         store.put(user, sample_adapter(seed))
-    adapters = {name: storages[0].read(name).data for name in storages[0].names("acme/")}
-    keys = {name: storages[1].read(name).data for name in storages[1].names("acme/")}
+    adapters = [contents(storages[0], user.prefix) for user in users]
+    keys = contents(storages[1], "acme/")
+    audit_key = keys.pop("acme/.audit")
 
     assert store.rotate_tenant_key(ACME) == 3
-    assert {name: storages[0].read(name).data for name in storages[0].names("acme/")} == adapters
+    assert [contents(storages[0], user.prefix) for user in users] == adapters
     assert all(storages[1].read(name).data != data for name, data in keys.items())
-    assert sorted(storages[1].names("acme/")) == sorted(keys)
+    assert sorted(storages[1].names("acme/")) == sorted([*keys, "acme/.audit"])
+    assert storages[1].read("acme/.audit").data == audit_key
     for seed, user in enumerate(users):
         assert store_of(storages).get(user)[1].digest == sample_adapter(seed).digest
     # What was wrapped by the key before is of no use any more.
@@ -96,7 +102,7 @@ def test_store_changes_its_root_key_and_needs_the_old_one_no_more(storages):
     old, new = new_key(), new_key()
     store_of(storages, provider=HeldKeys([old])).put(ADA, sample_adapter())
     both = store_of(storages, provider=HeldKeys([new, old]))
-    assert both.rotate_root_key(ACME) == 1
+    assert both.rotate_root_key(ACME) == 2
     assert both.rotate_root_key(ACME) == 0
 
     assert store_of(storages, provider=HeldKeys([new])).get(ADA)[1].digest == sample_adapter().digest

@@ -145,15 +145,15 @@ def test_adapters_show_and_export_every_version(surroundings):
     assert digests[1] in run("adapters", "show", "ada").stdout
 
 
-def test_adapters_delete_asks_first(surroundings):
+def test_adapters_erase_asks_first(surroundings):
     as_json("generate", "-", "--user", "ada", stdin=ADA)
 
-    assert run("adapters", "delete", "ada", stdin="n\n").exit_code == 1
+    assert run("adapters", "erase", "ada", stdin="n\n").exit_code == 1
     assert len(as_json("adapters", "list")) == 1
-    assert run("adapters", "delete", "ada", stdin="y\n").exit_code == 0
+    assert run("adapters", "erase", "ada", stdin="y\n").exit_code == 0
     assert as_json("adapters", "list") == []
     with pytest.raises(HypernetError, match="No such adapter"):
-        run("adapters", "delete", "ada", "--yes")
+        run("adapters", "erase", "nobody", "--yes")
 
 
 def test_adapters_list_shows_names_as_they_are(surroundings):

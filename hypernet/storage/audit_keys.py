@@ -1,0 +1,116 @@
+"""The keys of a tenant's audit log: one signs its lines, one turns users into pseudonyms."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import threading
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from hypernet.errors import ObjectChanged, StoreCorrupt
+from hypernet.storage.key_provider import KeyProvider
+from hypernet.storage.keys import TenantScope, UserPath
+from hypernet.storage.object_storage import ObjectStorage
+from hypernet.storage.sealing import KEY_BYTES
+
+_PSEUDONYM_LENGTH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditKeys:
+    """What signs a tenant's log, and what its pseudonyms are made with; both from one secret of 256 bits.
+
+    Source: RFC 8032 (Ed25519), RFC 5869 (HKDF), RFC 2104 (HMAC).
+    """
+
+    signing: Ed25519PrivateKey = field(repr=False)
+    naming: bytes = field(repr=False)
+
+    @classmethod
+    def from_secret(cls, secret: bytes) -> "AuditKeys":
+        """The two keys that follow from a secret."""
+
+        def derived(purpose: bytes) -> bytes:
+            return HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=purpose).derive(secret)
+
+        return cls(
+            signing=Ed25519PrivateKey.from_private_bytes(derived(b"hypernet audit signature")),
+            naming=derived(b"hypernet audit pseudonym"),
+        )
+
+    @property
+    def public_key(self) -> str:
+        """What everybody may have who checks signatures: 64 hexadecimal digits."""
+        return self.signing.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+
+    def sign(self, message: str) -> str:
+        """A signature, in base64."""
+        return base64.b64encode(self.signing.sign(message.encode())).decode()
+
+    def pseudonym(self, key: UserPath) -> str:
+        """The user's name in the log: always the same, and nobody's without the key; 32 hexadecimal digits."""
+        return hmac.new(self.naming, key.prefix.encode(), hashlib.sha256).hexdigest()[:_PSEUDONYM_LENGTH]
+
+
+def is_signed(message: str, *, signature: str, public_key: str) -> bool:
+    """Whether the holder of that key signed this; False for what is no signature or no key, too."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
+        key.verify(base64.b64decode(signature, validate=True), message.encode())
+    except (ValueError, TypeError, binascii.Error, InvalidSignature):
+        return False
+    return True
+
+
+class AuditKeyRing:
+    """The audit keys of all tenants, each kept as `<tenant>/.audit`, wrapped by a root key; safe for many threads."""
+
+    def __init__(self, *, objects: ObjectStorage, provider: KeyProvider) -> None:
+        self._objects = objects
+        self._provider = provider
+        self._lock = threading.Lock()
+        self._tenants: dict[str, AuditKeys] = {}
+
+    def of(self, scope: TenantScope) -> AuditKeys:
+        """The tenant's keys, made at the first use."""
+        with self._lock:
+            found = self._tenants.get(scope.tenant)
+        while found is None:
+            present = self._objects.read(_name(scope))
+            if present is not None:
+                found = AuditKeys.from_secret(self._provider.unwrap(present.data, tenant=scope.tenant))
+                break
+            try:
+                made = self._provider.wrap(os.urandom(KEY_BYTES), tenant=scope.tenant)
+                self._objects.swap(_name(scope), made, expected=None)
+            except ObjectChanged:  # somebody else was first
+                continue
+        with self._lock:
+            self._tenants[scope.tenant] = found
+        return found
+
+    def rotate_root(self, scope: TenantScope) -> int:
+        """Wraps the tenant's secret by the provider's current root key; how many were wrapped by another one."""
+        while True:
+            present = self._objects.read(_name(scope))
+            if present is None or self._provider.root_of(present.data) == self._provider.current:
+                return 0
+            secret = self._provider.unwrap(present.data, tenant=scope.tenant)
+            if len(secret) != KEY_BYTES:
+                raise StoreCorrupt("The audit key of a tenant cannot be read; restore the key storage from a backup.")
+            try:
+                self._objects.swap(_name(scope), self._provider.wrap(secret, tenant=scope.tenant), expected=present.tag)
+            except ObjectChanged:
+                continue
+            return 1
+
+
+def _name(scope: TenantScope) -> str:
+    return f"{scope.prefix}.audit"

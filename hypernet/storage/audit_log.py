@@ -1,0 +1,222 @@
+"""The audit log: every change to a tenant's adapters, announced before it is made.
+
+Lines of JSON, each with the hash of the one before it. Several that come at once are written as one segment, an object
+that never changes and is never removed; its last line is a signature. Segments of a lane are numbered without gaps. Of
+the lanes a process takes one, so that processes seldom wait for each other.
+
+```
+<tenant>/.audit/<lane>/<segment>
+```
+
+A line says what is about to be done, so that nothing is done that no line says. It was done unless a later line says
+that it was withdrawn, or the process died first; the user's pointer, which holds the names of the last changes, knows.
+Users are pseudonyms; nothing in a line says what a document or an adapter is.
+"""
+
+import hashlib
+import json
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from hypernet.errors import ObjectChanged, StoreCorrupt, StoreError, StoreUnavailable
+from hypernet.storage.audit_keys import AuditKeyRing, AuditKeys
+from hypernet.storage.keys import TenantScope, UserPath
+from hypernet.storage.object_storage import ObjectStorage
+
+FIRST_PREV = "0" * 64
+"""What the first line of a lane has in place of a hash."""
+_LANES = 8
+_MAX_LINES = 1000
+_PAGE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditLine:
+    """One line of the log, and where it is."""
+
+    content: dict[str, Any]
+    """`at`, `event`, `lane`, `line` (its number in the lane), `prev`, and what the event brings with it."""
+    segment: int
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the line as it is written."""
+        return hash_of(line_bytes(self.content))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinePlace:
+    """Where in a tenant's log a line is."""
+
+    lane: str
+    segment: int
+    line: int
+
+
+@dataclass(kw_only=True)
+class _Entry:
+    """What somebody waits to have written."""
+
+    facts: dict[str, Any]
+    written: AuditLine | StoreError | None = None
+    """The line; or why there is none."""
+
+
+@dataclass(kw_only=True)
+class _Tail:
+    """The end of a lane as this process last knew it, and who waits to add to it."""
+
+    writing: threading.Lock = field(default_factory=threading.Lock)
+    waiting: list[_Entry] = field(default_factory=list)
+    is_known: bool = False
+    segment: int = 0
+    """Number of the next segment."""
+    line: int = 0
+    prev: str = FIRST_PREV
+
+
+class AuditLog:
+    """The logs of all tenants in one storage of objects, safe to append to from many threads and processes."""
+
+    def __init__(self, *, objects: ObjectStorage, keys: AuditKeyRing) -> None:
+        self._objects = objects
+        self._keys = keys
+        self._lane = f"{random.randrange(_LANES):x}"  # noqa: S311  (spreads processes out, hides nothing)
+        self._lock = threading.Lock()
+        self._tails: dict[str, _Tail] = {}
+
+    def append(self, scope: TenantScope, event: str, *, user: UserPath | None = None, **facts: Any) -> AuditLine:
+        """Writes a line; durable when this returns. ``facts`` are plain values.
+
+        Raises: `StoreUnavailable`, upon which the line may be there or not.
+        """
+        keys = self._keys.of(scope)
+        named = {} if user is None else {"user": keys.pseudonym(user)}
+        entry = _Entry(facts={"at": datetime.now(UTC).isoformat(), "event": event} | named | facts)
+        with self._lock:
+            tail = self._tails.setdefault(scope.prefix, _Tail())
+            tail.waiting.append(entry)
+        # Whoever gets here first writes for all who wait behind it.
+        with tail.writing:
+            while entry.written is None:
+                with self._lock:
+                    batch, tail.waiting = tail.waiting[:_MAX_LINES], tail.waiting[_MAX_LINES:]
+                self._write_for(batch, scope, keys, tail)
+        if isinstance(entry.written, StoreError):
+            raise type(entry.written)(entry.written.message) from entry.written
+        return entry.written
+
+    def find(self, scope: TenantScope, place: LinePlace) -> AuditLine:
+        """The line at that place. Raises: `StoreCorrupt` where there is none."""
+        present = self._objects.read(segment_name(scope, place.lane, place.segment))
+        try:
+            if present is not None:
+                for data in present.data.splitlines():
+                    content = json.loads(data)
+                    if content.get("line") == place.line:
+                        return AuditLine(content=content, segment=place.segment)
+        except (ValueError, AttributeError):
+            pass
+        raise StoreCorrupt("A line of the audit log is missing or cannot be read; restore it from a backup.")
+
+    def lines(self, scope: TenantScope) -> Iterator[bytes]:
+        """The log as it is written, lane by lane, signatures included; one segment in memory at a time."""
+        for lane in self._objects.folders(_root(scope)):
+            after = None
+            while page := list(self._objects.names(f"{_root(scope)}{lane}/", after=after, limit=_PAGE)):
+                for name in page:
+                    present = self._objects.read(name)
+                    if present is not None:
+                        yield from present.data.splitlines()
+                after = page[-1]
+
+    def _write_for(self, batch: list[_Entry], scope: TenantScope, keys: AuditKeys, tail: _Tail) -> None:
+        try:
+            self._write(scope, keys, tail, batch)
+        except BaseException as error:
+            ours = error if isinstance(error, StoreError) else StoreUnavailable("The audit log could not be written.")
+            for each in batch:
+                each.written = ours
+            if ours is not error:
+                raise
+
+    def _write(self, scope: TenantScope, keys: AuditKeys, tail: _Tail, batch: list[_Entry]) -> None:
+        if not tail.is_known:
+            self._find(scope, tail)
+        while True:
+            lines, prev = [], tail.prev
+            for number, entry in enumerate(batch, start=tail.line):
+                content = entry.facts | {"lane": self._lane, "line": number, "prev": prev}
+                lines.append(AuditLine(content=content, segment=tail.segment))
+                prev = lines[-1].hash
+            signature = keys.sign(signed_text(self._lane, tail.segment, prev))
+            last = {"lane": self._lane, "segment": tail.segment, "signature": signature}
+            data = b"".join(line_bytes(each) + b"\n" for each in (*(line.content for line in lines), last))
+            try:
+                self._objects.swap(segment_name(scope, self._lane, tail.segment), data, expected=None)
+            except ObjectChanged:  # another process has taken this place
+                self._advance(scope, tail)
+                continue
+            tail.segment, tail.line, tail.prev = tail.segment + 1, tail.line + len(batch), prev
+            for entry, line in zip(batch, lines, strict=True):
+                entry.written = line
+            return
+
+    def _find(self, scope: TenantScope, tail: _Tail) -> None:
+        """The end of the lane: there is no gap before it, so that it is found by halving."""
+        there, step = -1, 1
+        while self._objects.read(segment_name(scope, self._lane, there + step)) is not None:
+            there, step = there + step, 2 * step
+        missing = there + step
+        while missing - there > 1:
+            middle = (there + missing) // 2
+            if self._objects.read(segment_name(scope, self._lane, middle)) is None:
+                missing = middle
+            else:
+                there = middle
+        tail.segment = max(there, 0)
+        if there >= 0:
+            self._advance(scope, tail)
+        tail.is_known = True
+
+    def _advance(self, scope: TenantScope, tail: _Tail) -> None:
+        """Goes on behind the segment that is where the next one was thought to be."""
+        present = self._objects.read(segment_name(scope, self._lane, tail.segment))
+        try:
+            if present is None:
+                raise ValueError
+            data = present.data.splitlines()[-2]
+            tail.line, tail.prev = int(json.loads(data)["line"]) + 1, hash_of(data)
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise StoreCorrupt(
+                "A segment of the audit log is missing or cannot be read; restore it from a backup."
+            ) from None
+        tail.segment += 1
+
+
+def line_bytes(content: dict[str, Any]) -> bytes:
+    """A line as it is written, without its end."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def hash_of(line: bytes) -> str:
+    """What the next line has as `prev`: SHA-256, in hexadecimal digits."""
+    return hashlib.sha256(line).hexdigest()
+
+
+def signed_text(lane: str, segment: int, last: str) -> str:
+    """What the signature of a segment is made over; ``last`` is the hash of its last line."""
+    return f"hypernet audit segment\n{lane}\n{segment}\n{last}"
+
+
+def segment_name(scope: TenantScope, lane: str, number: int) -> str:
+    """The name of a segment's object."""
+    return f"{_root(scope)}{lane}/{number:012d}"
+
+
+def _root(scope: TenantScope) -> str:
+    return f"{scope.prefix}.audit/"

@@ -1,0 +1,46 @@
+"""One change of one user's adapter: its name, and what the audit log says of it."""
+
+import os
+from types import TracebackType
+from typing import Any
+
+from hypernet.errors import NotFound, PreconditionFailed
+from hypernet.storage.audit_log import AuditLine, AuditLog
+from hypernet.storage.keys import UserPath
+
+
+class Change:
+    """A change from its announcement to its commit; a context that withdraws what was refused in the end.
+
+    A refusal is known to have changed nothing. After any other failure it is not known, and the pointer tells.
+    """
+
+    def __init__(self, key: UserPath, *, log: AuditLog) -> None:
+        self.name = os.urandom(16).hex()
+        """By which the log and the pointer know it; a further attempt at the same change has the same one."""
+        self._key = key
+        self._log = log
+        self._is_announced = False
+
+    def announce(self, event: str, **facts: Any) -> AuditLine:
+        """Says in the log what is about to be done; durable when this returns, and only then may it be done."""
+        line = self._log.append(self._key.scope, event, user=self._key, change=self.name, **facts)
+        self._is_announced = True
+        return line
+
+    def withdraw(self) -> None:
+        """Says in the log that what was announced, if anything was, is not going to be done."""
+        if self._is_announced:
+            self._log.append(self._key.scope, "withdrawn", user=self._key, change=self.name)
+            self._is_announced = False
+
+    def __enter__(self) -> "Change":
+        """The change itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Withdraws the change if it was announced and then refused."""
+        if isinstance(error, PreconditionFailed | NotFound):
+            self.withdraw()

@@ -1,0 +1,88 @@
+"""Receipts of erasures: a signed line of the audit log, checked without a store."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hypernet.errors import StoreCorrupt
+from hypernet.storage.audit_check import check_log
+from hypernet.storage.audit_keys import AuditKeys, is_signed
+from hypernet.storage.audit_log import AuditLine, hash_of, line_bytes
+
+EVENT = "erased"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """That a user's adapter was erased: what, when, how much, and which key was destroyed."""
+
+    line: Mapping[str, Any]
+    """The line of the audit log: `at`, the user's pseudonym as `user`, the name of the `change`, how many `objects` and
+    `bytes`, and the `keys` that were destroyed: their ids and the SHA-256 digests of what they were."""
+    public_key: str
+    """Of the key that signed; to be compared with the one that the store's operator names."""
+    signature: str
+
+    @classmethod
+    def of(cls, line: AuditLine, *, keys: AuditKeys) -> "Receipt":
+        """The receipt that such a line is worth."""
+        return cls(line=line.content, public_key=keys.public_key, signature=keys.sign(_signed_text(line.hash)))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the line, by which the log's next line goes on."""
+        return hash_of(line_bytes(dict(self.line)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "format": _FORMAT,
+            "line": dict(self.line),
+            "hash": self.hash,
+            "public_key": self.public_key,
+            "signature": self.signature,
+        }
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Receipt":
+        """Reads the JSON of `to_dict`. Raises: `StoreCorrupt` for anything else."""
+        try:
+            content = json.loads(data)
+            line, public_key, signature = content["line"], content["public_key"], content["signature"]
+            if content["format"] != _FORMAT or not isinstance(line, dict):
+                raise ValueError
+            return cls(line=line, public_key=str(public_key), signature=str(signature))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise StoreCorrupt(
+                f"This is not a receipt of an erasure of format {_FORMAT}; give the file as it was handed out."
+            ) from None
+
+    def problems(self, *, public_key: str | None = None, log: Iterable[bytes] | None = None) -> list[str]:
+        """What is wrong with it, in words: nothing where it is sound.
+
+        With ``public_key`` it has to be of that signer, and with ``log``, the lines of an audit log, to be in there.
+        """
+        found = []
+        if self.line.get("event") != EVENT:
+            found.append("its line is not that of an erasure")
+        if public_key is not None and public_key != self.public_key:
+            found.append("it was signed by another key than the one expected")
+        if not is_signed(_signed_text(self.hash), signature=self.signature, public_key=self.public_key):
+            found.append("its signature does not match what it says")
+        if log is not None:
+            matching: list[str] = []
+            checked = check_log(
+                log,
+                public_key=self.public_key,
+                seen=lambda _, hash_: matching.append(hash_) if hash_ == self.hash else None,
+            )
+            found += [f"the log is not whole: {problem}" for problem in checked.problems]
+            if not matching:
+                found.append("the log does not hold its line")
+        return found
+
+
+def _signed_text(hash_: str) -> str:
+    return f"hypernet receipt\n{hash_}"

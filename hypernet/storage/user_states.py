@@ -1,0 +1,173 @@
+"""What is kept of one user, as it is read and replaced: the pointer, and the objects and keys that it refers to."""
+
+import os
+from dataclasses import dataclass
+
+from hypernet.errors import ObjectChanged, StoreCorrupt, StoreUnavailable
+from hypernet.storage import pointer
+from hypernet.storage.key_ring import KeyRing
+from hypernet.storage.keys import UserPath
+from hypernet.storage.object_storage import ObjectStorage, StoredObject
+from hypernet.storage.pointer import VACANT, Pointer, VersionRecord
+from hypernet.storage.sealing import DataKey, seal, unseal
+
+_POINTER = "pointer"
+UNKNOWN = "The answer to a write was lost, and others wrote since; read it again to see whether it was made."
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserState:
+    """A pointer as it was read: with the tag of that state, and the key that it and its objects are sealed under."""
+
+    pointer: Pointer
+    tag: str | None
+    data_key: DataKey | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What lies under a user's prefix beside the pointer."""
+
+    objects: dict[str, int]
+    """Their sizes in bytes, by name."""
+    keys: list[str]
+    """Ids of the user's data keys."""
+
+
+class UserStates:
+    """The states of all users over a storage of objects and a ring of keys; safe for many threads and processes.
+
+    ```
+    <tenant>/<user>/pointer            replaced in one step; this is the commit
+    <tenant>/<user>/objects/<name>     never changed, never named again
+    ```
+    """
+
+    def __init__(self, *, objects: ObjectStorage, keys: KeyRing) -> None:
+        self._objects = objects
+        self._keys = keys
+
+    def read(self, key: UserPath) -> UserState:
+        """The present state. Raises: `StoreCorrupt`."""
+        while True:
+            present = self.read_raw(key)
+            if present is None:
+                return UserState(pointer=VACANT, tag=None, data_key=None)
+            key_id = pointer.key_of(present.data)
+            data_key = None if key_id is None else self._keys.get(key, key_id)
+            if key_id is not None and data_key is None:
+                # Erased since the pointer was read, or else its key is lost.
+                latest = self.read_raw(key)
+                if latest is not None and latest.tag == present.tag:
+                    raise StoreCorrupt("The key of a stored adapter is missing; restore the key storage from a backup.")
+                continue
+            found = pointer.from_bytes_of(present.data, key=key, data_key=data_key)
+            return UserState(pointer=found, tag=present.tag, data_key=data_key)
+
+    def read_raw(self, key: UserPath) -> StoredObject | None:
+        """The pointer as it is kept; None if there is none."""
+        return self._objects.read(_pointer_name(key))
+
+    def swap(self, key: UserPath, changed: Pointer, *, expected: str | None, data_key: DataKey | None) -> str:
+        """Replaces the pointer if its tag is `expected`; the new one. Raises: `ObjectChanged`."""
+        data = pointer.to_bytes_of(changed, key=key, data_key=data_key)
+        return self._objects.swap(_pointer_name(key), data, expected=expected)
+
+    def settle(self, key: UserPath) -> None:
+        """Makes durable what `read` gives."""
+        self._objects.settle(_pointer_name(key))
+
+    def reserve(self, key: UserPath) -> UserState | None:
+        """A vacant pointer where there was none; None where somebody else was ahead."""
+        vacant = pointer.fenced(VACANT)
+        try:
+            tag = self.swap(key, vacant, expected=None, data_key=None)
+        except ObjectChanged:
+            return None
+        return UserState(pointer=vacant, tag=tag, data_key=None)
+
+    def was_made(self, key: UserPath, before: UserState, commit: str, error: ObjectChanged) -> bool:
+        """Whether a refused swap was made all the same, as happens where the answer to a first attempt was lost.
+
+        Raises: `StoreUnavailable` where nobody can tell.
+        """
+        if not error.unsure:
+            return False
+        latest = self.read(key)
+        if commit in latest.pointer.commits:
+            return True
+        unseen = before.pointer.commits and before.pointer.commits[-1] not in latest.pointer.commits
+        # Where nothing has changed, the first attempt may still be on its way.
+        if unseen or latest.tag == before.tag:
+            raise StoreUnavailable(UNKNOWN) from None
+        return False
+
+    def read_object(self, key: UserPath, found: UserState, record: VersionRecord) -> bytes | None:
+        """The bytes of a version; None where the object is gone. Raises: `StoreCorrupt` for other bytes than those."""
+        present = self._objects.read(_object_name(key, record.object))
+        if present is None or found.data_key is None:
+            return None
+        return unseal(present.data, key=found.data_key, place=_place(key, record.digest, record.version))
+
+    def is_sound(self, key: UserPath, found: UserState, record: VersionRecord) -> bool:
+        """Whether a version can be read."""
+        try:
+            return self.read_object(key, found, record) is not None
+        except StoreCorrupt:
+            return False
+
+    def write_object(self, key: UserPath, data: bytes, *, data_key: DataKey, digest: str, version: int) -> str:
+        """Writes the bytes of a version that is still to be; the object's name in its record."""
+        name = os.urandom(16).hex()
+        self._objects.write(_object_name(key, name), seal(data, key=data_key, place=_place(key, digest, version)))
+        return name
+
+    def forget(self, key: UserPath, before: Pointer, after: Pointer) -> None:
+        """Removes the objects that a change has left without a name; what fails here is left to a sweep."""
+        kept = {record.object for record in after.versions}
+        try:
+            for record in before.versions:
+                if record.object not in kept:
+                    self._objects.remove(_object_name(key, record.object))
+        except StoreUnavailable:
+            pass
+
+    def listed(self, key: UserPath) -> Listed:
+        """What lies under the user's prefix."""
+        objects = self._objects.names(key.prefix)
+        objects.pop(_pointer_name(key), None)
+        return Listed(objects=objects, keys=self._keys.names(key))
+
+    def referred_to(self, key: UserPath, found: Pointer) -> set[str]:
+        """Names of the objects that a pointer refers to."""
+        return {_object_name(key, record.object) for record in found.versions}
+
+    def withdraw(self, key: UserPath, *, name: str, data_key_id: str | None) -> None:
+        """Removes an object, and the key that was made for it, that no pointer came to refer to."""
+        self.remove(key, objects=[_object_name(key, name)], keys=[] if data_key_id is None else [data_key_id])
+
+    def remove(self, key: UserPath, *, objects: list[str], keys: list[str]) -> None:
+        """Destroys keys, then removes objects: what is left after a crash is unreadable already."""
+        for key_id in keys:
+            self._keys.destroy(key, key_id)
+        for name in objects:
+            self._objects.remove(name)
+
+    def remove_vacant(self, key: UserPath, tag: str) -> None:
+        """Removes a vacant pointer in that state, where the storage can do so in one step."""
+        try:
+            self._objects.remove_if(_pointer_name(key), expected=tag)
+        except ObjectChanged:  # somebody has put a new adapter
+            pass
+
+
+def _pointer_name(key: UserPath) -> str:
+    return f"{key.prefix}{_POINTER}"
+
+
+def _object_name(key: UserPath, name: str) -> str:
+    return f"{key.prefix}objects/{name}"
+
+
+def _place(key: UserPath, digest: str, version: int) -> tuple[str, ...]:
+    return ("adapter", key.prefix, digest, str(version))
