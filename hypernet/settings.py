@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     store_timeout_s: float = Field(default=10.0, gt=0)
     """Longest that one call to an S3 server takes, retries included, in seconds."""
 
+    store_cache_bytes: int = Field(default=64 << 20, ge=0)
+    """Adapters of a store in a bucket that a process keeps in memory, sealed, in bytes."""
+
     root_keys: SecretStr | None = None
     """Root keys as JSON, the current one first, as `hypernet store keygen` writes them; or give the file."""
 

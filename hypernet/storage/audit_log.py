@@ -57,22 +57,29 @@ class LinePlace:
     line: int
 
 
-@dataclass(kw_only=True)
-class _Entry:
-    """What somebody waits to have written."""
+@dataclass(kw_only=True, eq=False)
+class AuditEntry:
+    """A line that is to be written: what `AuditLog.begin` gives and `AuditLog.wait` takes."""
 
     facts: dict[str, Any]
     written: AuditLine | StoreError | None = None
     """The line; or why there is none."""
+    is_waiting: bool = False
+    turn: threading.Event = field(default_factory=threading.Event)
+    """Set once it is written, or is to write for all."""
 
 
 @dataclass(kw_only=True)
 class _Tail:
     """The end of a lane as this process last knew it, and who waits to add to it."""
 
-    writing: threading.Lock = field(default_factory=threading.Lock)
-    waiting: list[_Entry] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """For the next two."""
+    entries: list[AuditEntry] = field(default_factory=list)
+    """Not yet given to a writer."""
+    is_writing: bool = False
     is_known: bool = False
+    """Whether the next three are; whoever writes has them to itself."""
     segment: int = 0
     """Number of the next segment."""
     line: int = 0
@@ -94,18 +101,33 @@ class AuditLog:
 
         Raises: `StoreUnavailable`, upon which the line may be there or not.
         """
-        keys = self._keys.of(scope)
-        named = {} if user is None else {"user": keys.pseudonym(user)}
-        entry = _Entry(facts={"at": datetime.now(UTC).isoformat(), "event": event} | named | facts)
-        with self._lock:
-            tail = self._tails.setdefault(scope.prefix, _Tail())
-            tail.waiting.append(entry)
-        # Whoever gets here first writes for all who wait behind it.
-        with tail.writing:
-            while entry.written is None:
-                with self._lock:
-                    batch, tail.waiting = tail.waiting[:_MAX_LINES], tail.waiting[_MAX_LINES:]
-                self._write_for(batch, scope, keys, tail)
+        return self.wait(scope, self.begin(scope, event, user=user, **facts))
+
+    def begin(self, scope: TenantScope, event: str, *, user: UserPath | None = None, **facts: Any) -> AuditEntry:
+        """Hands in a line, to be written by whoever writes next; at the latest by who waits for it."""
+        named = {} if user is None else {"user": self._keys.of(scope).pseudonym(user)}
+        entry = AuditEntry(facts={"at": datetime.now(UTC).isoformat(), "event": event} | named | facts)
+        tail = self._tail(scope)
+        with tail.lock:
+            tail.entries.append(entry)
+        return entry
+
+    def wait(self, scope: TenantScope, entry: AuditEntry) -> AuditLine:
+        """Returns when the line is durable; raises as `append`."""
+        tail = self._tail(scope)
+        while entry.written is None:
+            with tail.lock:
+                if tail.is_writing:
+                    batch = None
+                    entry.is_waiting = True
+                    entry.turn.clear()
+                else:
+                    tail.is_writing = True
+                    batch, tail.entries = tail.entries[:_MAX_LINES], tail.entries[_MAX_LINES:]
+            if batch is None:
+                entry.turn.wait()
+            else:
+                self._write_for(batch, scope, tail)
         if isinstance(entry.written, StoreError):
             raise type(entry.written)(entry.written.message) from entry.written
         return entry.written
@@ -134,17 +156,29 @@ class AuditLog:
                         yield from present.data.splitlines()
                 after = page[-1]
 
-    def _write_for(self, batch: list[_Entry], scope: TenantScope, keys: AuditKeys, tail: _Tail) -> None:
+    def _tail(self, scope: TenantScope) -> _Tail:
+        with self._lock:
+            return self._tails.setdefault(scope.prefix, _Tail())
+
+    def _write_for(self, batch: list[AuditEntry], scope: TenantScope, tail: _Tail) -> None:
+        """Writes for all of a batch, and wakes them, and one of those who came since."""
         try:
-            self._write(scope, keys, tail, batch)
+            self._write(scope, self._keys.of(scope), tail, batch)
         except BaseException as error:
             ours = error if isinstance(error, StoreError) else StoreUnavailable("The audit log could not be written.")
             for each in batch:
                 each.written = ours
             if ours is not error:
                 raise
+        finally:
+            with tail.lock:
+                tail.is_writing = False
+                # One who waits: another may be busy elsewhere, or never come.
+                woken = [*batch, *[entry for entry in tail.entries if entry.is_waiting][:1]]
+            for each in woken:
+                each.turn.set()
 
-    def _write(self, scope: TenantScope, keys: AuditKeys, tail: _Tail, batch: list[_Entry]) -> None:
+    def _write(self, scope: TenantScope, keys: AuditKeys, tail: _Tail, batch: list[AuditEntry]) -> None:
         if not tail.is_known:
             self._find(scope, tail)
         while True:

@@ -4,8 +4,8 @@ import os
 from types import TracebackType
 from typing import Any
 
-from hypernet.errors import NotFound, PreconditionFailed
-from hypernet.storage.audit_log import AuditLine, AuditLog
+from hypernet.errors import InternalError, NotFound, PreconditionFailed
+from hypernet.storage.audit_log import AuditEntry, AuditLine, AuditLog
 from hypernet.storage.keys import UserPath
 
 
@@ -20,19 +20,23 @@ class Change:
         """By which the log and the pointer know it; a further attempt at the same change has the same one."""
         self._key = key
         self._log = log
-        self._is_announced = False
+        self._entry: AuditEntry | None = None
 
-    def announce(self, event: str, **facts: Any) -> AuditLine:
-        """Says in the log what is about to be done; durable when this returns, and only then may it be done."""
-        line = self._log.append(self._key.scope, event, user=self._key, change=self.name, **facts)
-        self._is_announced = True
-        return line
+    def announce(self, event: str, **facts: Any) -> None:
+        """Hands to the log what is about to be done, which may be prepared meanwhile."""
+        self._entry = self._log.begin(self._key.scope, event, user=self._key, change=self.name, **facts)
+
+    def announced(self) -> AuditLine:
+        """Returns when that is durable; only then may it be done."""
+        if self._entry is None:
+            raise InternalError("A change was to be made that had not been announced.")
+        return self._log.wait(self._key.scope, self._entry)
 
     def withdraw(self) -> None:
         """Says in the log that what was announced, if anything was, is not going to be done."""
-        if self._is_announced:
+        if self._entry is not None:
             self._log.append(self._key.scope, "withdrawn", user=self._key, change=self.name)
-            self._is_announced = False
+            self._entry = None
 
     def __enter__(self) -> "Change":
         """The change itself."""

@@ -151,7 +151,8 @@ class DirectoryObjects:
         The lock files are a fixed few that nobody ever removes, so no process can hold a lock on a file that another
         one has already replaced. The kernel frees the lock of a process that dies.
         """
-        stripe = int(hashlib.sha256(name.encode()).hexdigest(), 16) % _LOCK_STRIPES
+        # A foreign file's name need not be text.
+        stripe = int(hashlib.sha256(os.fsencode(name)).hexdigest(), 16) % _LOCK_STRIPES
         deadline = time.monotonic() + self._lock_timeout_s
         descriptor = os.open(self._root / _LOCKS / f"{stripe:02x}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -179,8 +180,8 @@ class DirectoryObjects:
 
     def _read(self, path: Path) -> bytes | None:
         try:
-            # A link would lead out of the root, or to another tenant.
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # A link would lead out of the root, or to another tenant; a pipe would be waited for.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
             return None
         with os.fdopen(descriptor, "rb") as file:

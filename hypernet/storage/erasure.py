@@ -54,12 +54,13 @@ class Erasures:
                 if if_version is not None or if_digest is not None:
                     check_version(existing(self._states.read(key).pointer), if_version=if_version, if_digest=if_digest)
                 digests = self._digests(key) if drain is not None else []
-                line = change.announce(
+                change.announce(
                     "erase",
                     objects=len(listed.objects),
                     bytes=sum(listed.objects.values()),
                     keys=[{"id": key_id, "sha256": self._digest_of_key(key, key_id)} for key_id in listed.keys],
                 )
+                line = change.announced()
                 owed = Owed(
                     change=change.name,
                     lane=line.content["lane"],

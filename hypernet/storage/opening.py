@@ -30,7 +30,9 @@ def open_store(settings: Settings) -> AdapterStore:
     for storage in (objects, keys):
         storage.check()
         require(storage)
-    return AdapterStore(objects=objects, keys=keys, provider=provider, retention=retention)
+    return AdapterStore(
+        objects=objects, keys=keys, provider=provider, retention=retention, cache_bytes=settings.store_cache_bytes
+    )
 
 
 def keys_url(settings: Settings) -> str:

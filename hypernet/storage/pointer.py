@@ -143,24 +143,31 @@ def existing(pointer: Pointer) -> Pointer:
     return pointer
 
 
+def is_at(pointer: Pointer, *, if_version: int | None, if_digest: str | None) -> bool:
+    """Whether `check_version` would return."""
+    is_version = if_version is None or if_version == pointer.active
+    return is_version and (if_digest is None or (bool(pointer.versions) and pointer.record().digest == if_digest))
+
+
 def check_version(pointer: Pointer, *, if_version: int | None, if_digest: str | None) -> None:
     """Returns if `if_version` is None or the active version (0: there is none), and `if_digest` is None or its digest.
 
     Raises: `PreconditionFailed`.
     """
-    if if_version is not None and if_version != pointer.active:
+    if is_at(pointer, if_version=if_version, if_digest=if_digest):
+        return
+    if if_version not in (None, pointer.active):
         raise PreconditionFailed(
             f"Expected version {if_version} to be active, it is {pointer.active} (0 means none). Read it again, then "
             "decide.",
             expected=if_version,
             actual=pointer.active,
         )
-    if if_digest is not None and not (pointer.versions and pointer.record().digest == if_digest):
-        raise PreconditionFailed(
-            "Expected another adapter to be active. Read it again, then decide.",
-            expected=if_version,
-            actual=pointer.active,
-        )
+    raise PreconditionFailed(
+        "Expected another adapter to be active. Read it again, then decide.",
+        expected=if_version,
+        actual=pointer.active,
+    )
 
 
 def new_record(adapter: Adapter, *, version: int, name: str, digest: str, size_bytes: int) -> VersionRecord:

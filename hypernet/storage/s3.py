@@ -45,7 +45,7 @@ _MEANINGS = {
 }
 _FAILURES = (HTTPError, ServerError, InvalidResponseError, S3Error, KeyError, ValueError, ElementTree.ParseError)
 """What a server that fails, or is none, comes to; the last three from answers that are not S3."""
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 4 << 20
 _URL_LIFETIME = timedelta(minutes=15)
 """How far servers let clocks differ for other requests, so that of a slow one writes are not refused before reads."""
 
@@ -181,10 +181,11 @@ class S3Objects:
                 start_after=behind,
                 extra_query_params={"max-keys": str(min(limit, 1000))},
             )
+            # Without a name is the marker of a folder that a console has made.
             found = (
-                str(entry.object_name)[len(start) : -1]
+                name
                 for entry in listed
-                if entry.is_dir and not str(entry.object_name).startswith(f"{start}.")
+                if entry.is_dir and (name := str(entry.object_name)[len(start) : -1]) and name[0] != "."
             )
             return list(islice(found, limit))
 

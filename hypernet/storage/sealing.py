@@ -59,7 +59,8 @@ def key_id_of(data: bytes) -> str:
 def unseal(data: bytes, *, key: DataKey, place: Sequence[str]) -> bytes:
     """What was sealed at ``place``. Raises: `StoreCorrupt` for other bytes, another key or another place."""
     key_id_of(data)
-    header, ciphertext = data[:_HEADER_BYTES], data[_HEADER_BYTES:]
+    # A view: adapters are megabytes, and a slice would be a copy.
+    header, ciphertext = data[:_HEADER_BYTES], memoryview(data)[_HEADER_BYTES:]
     try:
         return AESGCM(key.secret).decrypt(header[-_NONCE_BYTES:], ciphertext, _bound(header, place))
     except (InvalidTag, ValueError):

@@ -23,7 +23,7 @@ from hypernet.storage.pointer import Retention, check_version, existing, new_rec
 from hypernet.storage.receipts import Receipt
 from hypernet.storage.sealing import new_key
 from hypernet.storage.stored_adapter import StoredAdapter
-from hypernet.storage.user_states import UserStates
+from hypernet.storage.user_states import UserState, UserStates
 
 _KEEP_ALL = Retention()
 
@@ -41,14 +41,23 @@ class AdapterStore:
     """
 
     def __init__(
-        self, *, objects: ObjectStorage, keys: ObjectStorage, provider: KeyProvider, retention: Retention = _KEEP_ALL
+        self,
+        *,
+        objects: ObjectStorage,
+        keys: ObjectStorage,
+        provider: KeyProvider,
+        retention: Retention = _KEEP_ALL,
+        cache_bytes: int = 0,
     ) -> None:
-        """A store over ``objects``, with its keys in ``keys``, which ought to be backed up apart from them."""
+        """A store over ``objects``, with its keys in ``keys``, which ought to be backed up apart from them.
+
+        Adapters are kept in memory, sealed, up to ``cache_bytes``; which of them a user has is asked for every time.
+        """
         self._objects = objects
         self._keys = KeyRing(objects=keys, provider=provider)
         self._audit_keys = AuditKeyRing(objects=keys, provider=provider)
         self._log = AuditLog(objects=objects, keys=self._audit_keys)
-        self._states = UserStates(objects=objects, keys=self._keys)
+        self._states = UserStates(objects=objects, keys=self._keys, cache_bytes=cache_bytes)
         self._erasures = Erasures(
             states=self._states, keys=self._keys, objects=objects, log=self._log, audit_keys=self._audit_keys
         )
@@ -90,6 +99,16 @@ class AdapterStore:
         """
         digest, data = adapter_bytes.to_bytes(adapter)
         with Change(key, log=self._log) as change:
+            # What this process knows may be old, but then the swap finds out; nothing is refused without asking.
+            found = self._states.known(key)
+            if found is not None:
+                present = found.pointer
+                is_same = bool(present.versions) and present.record().digest == digest
+                holds = pointer.is_at(present, if_version=if_version, if_digest=if_digest)
+                if holds and not is_same and present.owed is None:
+                    made = self._append(key, adapter, found, change=change, digest=digest, data=data)
+                    if made is not None:
+                        return made
             while True:
                 found = self._states.read(key)
                 present = found.pointer
@@ -106,36 +125,19 @@ class AdapterStore:
                     mended = present.active
                 if found.tag is None:
                     # "Nothing there" is not a state that is never there again, so nothing is committed on it.
-                    reserved = self._states.reserve(key)
-                    if reserved is None:
+                    found = self._states.reserve(key)
+                    if found is None:
                         continue
-                    found, present = reserved, reserved.pointer
-                version = mended or pointer.next_version(present)
-                change.announce("put", version=version)
-                data_key = found.data_key or self._keys.make(key)
-                name = self._states.write_object(key, data, data_key=data_key, digest=digest, version=version)
-                if mended:
-                    changed = pointer.renamed(present, mended, name=name, commit=change.name)
-                else:
-                    record = new_record(adapter, version=version, name=name, digest=digest, size_bytes=len(data))
-                    changed = pointer.appended(present, record, user=key.user, commit=change.name)
-                changed = self._retention.kept(changed)
-                try:
-                    self._states.swap(key, changed, expected=found.tag, data_key=data_key)
-                except ObjectChanged as error:
-                    if not self._states.was_made(key, found, change.name, error):
-                        # A sweep may have been ahead, and have removed this object: the next attempt writes another.
-                        self._states.withdraw(key, name=name, data_key_id=None if found.data_key else data_key.key_id)
-                        continue
-                self._states.forget(key, present, changed)
-                return changed.stored()
+                made = self._append(key, adapter, found, change=change, digest=digest, data=data, mended=mended)
+                if made is not None:
+                    return made
 
     def head(self, key: UserKey) -> StoredAdapter:
         """The active version, without its tensors. Raises: `AdapterNotFound`."""
         return existing(self._states.read(key).pointer).stored()
 
     def get(self, key: UserKey, *, version: int | None = None) -> tuple[StoredAdapter, Adapter]:
-        """A version (the active one if none is named) with its tensors, its digest checked.
+        """A version (the active one if none is named) with its tensors, its seal checked, which is bound to its digest.
 
         Raises: `AdapterNotFound`, `VersionNotFound`, `StoreCorrupt` where the bytes are not those that were put.
         """
@@ -144,7 +146,7 @@ class AdapterStore:
             record = existing(found.pointer).record(version)
             data = self._states.read_object(key, found, record)
             if data is not None:
-                return found.pointer.stored(record.version), adapter_bytes.from_bytes(data, digest=record.digest)
+                return found.pointer.stored(record.version), adapter_bytes.from_bytes(data)
             # It may have been deleted, or pruned, since its pointer was read.
             latest = self._states.read(key)
             if latest.tag == found.tag:
@@ -172,6 +174,7 @@ class AdapterStore:
                 check_version(present, if_version=if_version, if_digest=if_digest)
                 changed = pointer.activated(present, version, commit=change.name)
                 change.announce("activate", version=version)
+                change.announced()
                 try:
                     self._states.swap(key, changed, expected=found.tag, data_key=found.data_key)
                 except ObjectChanged as error:
@@ -301,6 +304,40 @@ class AdapterStore:
         """Frees what the store holds; calls after it raise `StoreUnavailable`. What was put stays where it is."""
         self._objects.close()
         self._keys.close()
+
+    def _append(
+        self,
+        key: UserKey,
+        adapter: Adapter,
+        found: UserState,
+        *,
+        change: Change,
+        digest: str,
+        data: bytes,
+        mended: int | None = None,
+    ) -> StoredAdapter | None:
+        """Commits a version on that state, or another object for version ``mended``; None if the state has changed."""
+        present = found.pointer
+        version = mended or pointer.next_version(present)
+        change.announce("put", version=version)
+        data_key = found.data_key or self._keys.make(key)
+        name = self._states.write_object(key, data, data_key=data_key, digest=digest, version=version)
+        if mended:
+            changed = pointer.renamed(present, mended, name=name, commit=change.name)
+        else:
+            record = new_record(adapter, version=version, name=name, digest=digest, size_bytes=len(data))
+            changed = pointer.appended(present, record, user=key.user, commit=change.name)
+        changed = self._retention.kept(changed)
+        change.announced()
+        try:
+            self._states.swap(key, changed, expected=found.tag, data_key=data_key)
+        except ObjectChanged as error:
+            if not self._states.was_made(key, found, change.name, error):
+                # A sweep may have been ahead, and have removed this object: the next attempt writes another.
+                self._states.withdraw(key, name=name, data_key_id=None if found.data_key else data_key.key_id)
+                return None
+        self._states.forget(key, present, changed)
+        return changed.stored()
 
     def _paths(self, scope: TenantScope) -> Iterator[UserPath]:
         """All users of a tenant of whom there is a pointer, vacant ones included."""

@@ -1,7 +1,10 @@
 """What is kept of one user, as it is read and replaced: the pointer, and the objects and keys that it refers to."""
 
 import os
+import threading
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 from hypernet.errors import ObjectChanged, StoreCorrupt, StoreUnavailable
 from hypernet.storage import pointer
@@ -12,6 +15,7 @@ from hypernet.storage.pointer import VACANT, Pointer, VersionRecord
 from hypernet.storage.sealing import DataKey, seal, unseal
 
 _POINTER = "pointer"
+_POINTERS_KEPT = 10_000
 UNKNOWN = "The answer to a write was lost, and others wrote since; read it again to see whether it was made."
 
 
@@ -43,9 +47,29 @@ class UserStates:
     ```
     """
 
-    def __init__(self, *, objects: ObjectStorage, keys: KeyRing) -> None:
+    def __init__(self, *, objects: ObjectStorage, keys: KeyRing, cache_bytes: int) -> None:
+        """``cache_bytes`` bounds the objects, sealed as they are stored, that are kept in memory."""
         self._objects = objects
         self._keys = keys
+        self._lock = threading.Lock()
+        self._pointers: LRUCache[str, tuple[str, Pointer, str | None]] = LRUCache(_POINTERS_KEPT)
+        # An object never changes, so that what was read of one once is what it is, as long as a pointer refers to it.
+        self._sealed: LRUCache[str, bytes] = LRUCache(cache_bytes, getsizeof=len)
+
+    def known(self, key: UserPath) -> UserState | None:
+        """The state as this process last knew it, without asking; a swap that expects it finds out if it still is."""
+        with self._lock:
+            kept = self._pointers.get(key.prefix)
+        if kept is None:
+            return None
+        tag, found, key_id = kept
+        try:
+            data_key = None if key_id is None else self._keys.get(key, key_id)
+        except StoreCorrupt:
+            return None
+        if key_id is not None and data_key is None:
+            return None
+        return UserState(pointer=found, tag=tag, data_key=data_key)
 
     def read(self, key: UserPath) -> UserState:
         """The present state. Raises: `StoreCorrupt`."""
@@ -53,6 +77,9 @@ class UserStates:
             present = self.read_raw(key)
             if present is None:
                 return UserState(pointer=VACANT, tag=None, data_key=None)
+            known = self.known(key)
+            if known is not None and known.tag == present.tag:
+                return known
             key_id = pointer.key_of(present.data)
             data_key = None if key_id is None else self._keys.get(key, key_id)
             if key_id is not None and data_key is None:
@@ -62,6 +89,7 @@ class UserStates:
                     raise StoreCorrupt("The key of a stored adapter is missing; restore the key storage from a backup.")
                 continue
             found = pointer.from_bytes_of(present.data, key=key, data_key=data_key)
+            self._keep(key, found, tag=present.tag, data_key=data_key)
             return UserState(pointer=found, tag=present.tag, data_key=data_key)
 
     def read_raw(self, key: UserPath) -> StoredObject | None:
@@ -71,7 +99,14 @@ class UserStates:
     def swap(self, key: UserPath, changed: Pointer, *, expected: str | None, data_key: DataKey | None) -> str:
         """Replaces the pointer if its tag is `expected`; the new one. Raises: `ObjectChanged`."""
         data = pointer.to_bytes_of(changed, key=key, data_key=data_key)
-        return self._objects.swap(_pointer_name(key), data, expected=expected)
+        try:
+            tag = self._objects.swap(_pointer_name(key), data, expected=expected)
+        except BaseException:
+            with self._lock:
+                self._pointers.pop(key.prefix, None)
+            raise
+        self._keep(key, changed, tag=tag, data_key=data_key)
+        return tag
 
     def settle(self, key: UserPath) -> None:
         """Makes durable what `read` gives."""
@@ -104,13 +139,24 @@ class UserStates:
 
     def read_object(self, key: UserPath, found: UserState, record: VersionRecord) -> bytes | None:
         """The bytes of a version; None where the object is gone. Raises: `StoreCorrupt` for other bytes than those."""
-        present = self._objects.read(_object_name(key, record.object))
-        if present is None or found.data_key is None:
+        name = _object_name(key, record.object)
+        with self._lock:
+            sealed = self._sealed.get(name)
+        if sealed is None:
+            present = self._objects.read(name)
+            if present is None:
+                return None
+            sealed = present.data
+        if found.data_key is None:
             return None
-        return unseal(present.data, key=found.data_key, place=_place(key, record.digest, record.version))
+        data = unseal(sealed, key=found.data_key, place=_place(key, record.digest, record.version))
+        self._cache(name, sealed)
+        return data
 
     def is_sound(self, key: UserPath, found: UserState, record: VersionRecord) -> bool:
-        """Whether a version can be read."""
+        """Whether a version can be read from the storage, whatever is in memory."""
+        with self._lock:
+            self._sealed.pop(_object_name(key, record.object), None)
         try:
             return self.read_object(key, found, record) is not None
         except StoreCorrupt:
@@ -119,7 +165,9 @@ class UserStates:
     def write_object(self, key: UserPath, data: bytes, *, data_key: DataKey, digest: str, version: int) -> str:
         """Writes the bytes of a version that is still to be; the object's name in its record."""
         name = os.urandom(16).hex()
-        self._objects.write(_object_name(key, name), seal(data, key=data_key, place=_place(key, digest, version)))
+        sealed = seal(data, key=data_key, place=_place(key, digest, version))
+        self._objects.write(_object_name(key, name), sealed)
+        self._cache(_object_name(key, name), sealed)
         return name
 
     def forget(self, key: UserPath, before: Pointer, after: Pointer) -> None:
@@ -128,7 +176,7 @@ class UserStates:
         try:
             for record in before.versions:
                 if record.object not in kept:
-                    self._objects.remove(_object_name(key, record.object))
+                    self._remove(_object_name(key, record.object))
         except StoreUnavailable:
             pass
 
@@ -151,7 +199,7 @@ class UserStates:
         for key_id in keys:
             self._keys.destroy(key, key_id)
         for name in objects:
-            self._objects.remove(name)
+            self._remove(name)
 
     def remove_vacant(self, key: UserPath, tag: str) -> None:
         """Removes a vacant pointer in that state, where the storage can do so in one step."""
@@ -159,6 +207,20 @@ class UserStates:
             self._objects.remove_if(_pointer_name(key), expected=tag)
         except ObjectChanged:  # somebody has put a new adapter
             pass
+
+    def _keep(self, key: UserPath, found: Pointer, *, tag: str, data_key: DataKey | None) -> None:
+        with self._lock:
+            self._pointers[key.prefix] = tag, found, None if data_key is None else data_key.key_id
+
+    def _cache(self, name: str, sealed: bytes) -> None:
+        with self._lock:
+            if len(sealed) <= self._sealed.maxsize:
+                self._sealed[name] = sealed
+
+    def _remove(self, name: str) -> None:
+        with self._lock:
+            self._sealed.pop(name, None)
+        self._objects.remove(name)
 
 
 def _pointer_name(key: UserPath) -> str:
