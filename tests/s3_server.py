@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from pydantic import SecretStr
 from hypernet.storage.s3 import Server
 
 _SCRIPT = Path(__file__).parent / "s3_up.sh"
+_ours: dict[str, Path] = {}
+"""Folders of the servers that this process has started, by endpoint."""
 _NEEDED = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin")
 
 
@@ -35,6 +38,7 @@ def running_server(folder: Path) -> Iterator[Server]:
         pytest.skip(message)
     port = _free_port()
     subprocess.run(["bash", str(_SCRIPT), str(folder / "ceph"), str(port)], check=True, timeout=120)  # noqa: S607
+    _ours[f"127.0.0.1:{port}"] = folder / "ceph"
     try:
         yield Server(
             endpoint=f"127.0.0.1:{port}",
@@ -44,7 +48,24 @@ def running_server(folder: Path) -> Iterator[Server]:
             secure=False,
         )
     finally:
+        del _ours[f"127.0.0.1:{port}"]
         subprocess.run(["bash", str(_SCRIPT), "--stop", str(folder / "ceph")], check=True, timeout=60)  # noqa: S607
+
+
+def folder_of(server: Server) -> Path:
+    """The folder of a server that `running_server` started; skips the test for one that runs elsewhere."""
+    if server.endpoint not in _ours:
+        pytest.skip("needs to administer the server, and HYPERNET_TEST_S3_URL names another one")
+    return _ours[server.endpoint]
+
+
+def another_user(server: Server, name: str) -> tuple[Server, str]:
+    """The server as another user sees it, who may do nothing so far, and the ARN of that user."""
+    access_key, secret_key = f"KEY{name.upper()}", f"secret-of-{name}-0123456789"
+    command = ["radosgw-admin", "-c", str(folder_of(server) / "ceph.conf"), "-n", "client.rgw.a", "user", "create"]
+    command += [f"--uid={name}", f"--display-name={name}", f"--access-key={access_key}", f"--secret={secret_key}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return replace(server, access_key=access_key, secret_key=SecretStr(secret_key)), f"arn:aws:iam:::user/{name}"
 
 
 def _named(url: str) -> Server:

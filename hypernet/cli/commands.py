@@ -215,3 +215,18 @@ def verify_receipt(
 
     if not verify_receipt_file(file, public_key=key, log=log, as_json=as_json):
         raise typer.Exit(1)
+
+
+@store.command("policy")
+def show_policy(
+    tenant: Annotated[str | None, typer.Option(help="Whose.", show_default="HYPERNET_TENANT, else local")] = None,
+    principal: Annotated[
+        str | None,
+        typer.Option(metavar="ARN", help="Print policies of the buckets instead, for this user of the server."),
+    ] = None,
+) -> None:
+    """Print the policy of a credential that reaches one tenant's objects in the buckets and nothing else."""
+    from hypernet.cli.policies import print_policy
+    from hypernet.settings import read_settings
+
+    print_policy(read_settings(), tenant=tenant, principal=principal)

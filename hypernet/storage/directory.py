@@ -1,8 +1,11 @@
 """Objects in a directory of a local file system: the embedded default."""
 
+import errno
 import fcntl
 import hashlib
+import heapq
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -10,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hypernet.durable_files import sync_folder, write_and_close
-from hypernet.errors import ObjectChanged, StoreUnavailable
+from hypernet.errors import ObjectChanged, StoreCorrupt, StoreUnavailable
 from hypernet.storage.object_storage import StoredObject, tag_of
 
 _LOCKS = ".locks"
@@ -18,6 +21,7 @@ _LOCK_STRIPES = 256
 _LOCK_POLL_S = 0.005
 _UNFINISHED = ".unfinished"
 """Ending of a file that is still being written; removed like any other object nobody refers to."""
+_NO_FILE = "Where the store keeps a file there is something else; move it away, or restore the file from a backup."
 _ATTEMPTS = 100
 """How often a file is begun anew that somebody else has removed, or its folder."""
 
@@ -108,15 +112,19 @@ class DirectoryObjects:
             except (FileNotFoundError, NotADirectoryError):
                 return []
             with entries:
-                found = [
-                    f"{entry.name}/"
-                    for entry in entries
-                    if entry.is_dir(follow_symlinks=False)
-                    and entry.name.isascii()  # else somebody else's, and perhaps not even text
-                    and entry.name[0] != "."
-                    and (after is None or f"{entry.name}/" > f"{after}/")
-                ]
-        return [name[:-1] for name in sorted(found)[:limit]]
+                # In the order of paths, and no more in memory than are asked for.
+                found = heapq.nsmallest(
+                    limit,
+                    (
+                        f"{entry.name}/"
+                        for entry in entries
+                        if entry.is_dir(follow_symlinks=False)
+                        and entry.name.isascii()  # else somebody else's, and perhaps not even text
+                        and entry.name[0] != "."
+                        and (after is None or f"{entry.name}/" > f"{after}/")
+                    ),
+                )
+        return [name[:-1] for name in found]
 
     def check(self) -> None:
         """As `ObjectStorage.check`: writes a nameless file and makes it durable."""
@@ -184,6 +192,13 @@ class DirectoryObjects:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # of a socket
+                raise
+            raise StoreCorrupt(_NO_FILE) from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise StoreCorrupt(_NO_FILE)
         with os.fdopen(descriptor, "rb") as file:
             return file.read()
 

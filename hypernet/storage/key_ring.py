@@ -258,16 +258,18 @@ class KeyRing:
 def _read_tenant(present: StoredObject) -> TenantKeys:
     try:
         content = json.loads(present.data)
-        if content["format"] != _FORMAT:
-            raise ValueError
+        found = content["format"]
+        if found != _FORMAT:
+            raise StoreCorrupt(
+                f"The keys of a tenant are of format {found!r}, this version reads {_FORMAT}. Use the version of this "
+                "program that wrote them, or a newer one."
+            )
         wrapped = tuple((entry["id"], b64decode(entry["wrapped"], validate=True)) for entry in content["keys"])
         if not wrapped:
             raise ValueError
         return TenantKeys(wrapped=wrapped, tag=present.tag)
     except (ValueError, KeyError, TypeError):
-        raise StoreCorrupt(
-            "The keys of a tenant cannot be read, or are of another format; restore the key storage from a backup."
-        ) from None
+        raise StoreCorrupt("The keys of a tenant cannot be read; restore the key storage from a backup.") from None
 
 
 def _tenant_name(scope: TenantScope) -> str:

@@ -94,12 +94,7 @@ class Pointer:
         """Reads what `to_bytes` wrote. Raises: `StoreCorrupt` if it is not exactly that."""
         try:
             content = json.loads(data)
-            found = content.pop("format")
-            if found != _FORMAT:
-                raise StoreCorrupt(
-                    f"A stored pointer is of format {found!r}, this version reads {_FORMAT}. Use the version of this "
-                    "program that wrote it, or a newer one."
-                )
+            _check_format(content.pop("format"))
             records = tuple(VersionRecord(**record) for record in content.pop("versions"))
             return cls(versions=records, commits=tuple(content.pop("commits")), **content)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -249,14 +244,21 @@ def from_bytes_of(data: bytes, *, key: UserPath, data_key: DataKey | None) -> Po
         return Pointer.from_bytes(unseal(data, key=data_key, place=_place(key)))
     try:
         content = json.loads(data)
-        if content.pop("checksum") != _checksum(content) or content["format"] != _FORMAT:
+        if content.pop("checksum") != _checksum(content):
             raise ValueError
+        _check_format(content["format"])
         owed = Owed(**content["owed"]) if "owed" in content else None
         return replace(VACANT, commits=tuple(content["commits"]), owed=owed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise StoreCorrupt("A stored pointer does not match its checksum; restore it from a backup.") from None
+
+
+def _check_format(found: object) -> None:
+    if found != _FORMAT:
         raise StoreCorrupt(
-            "A stored pointer does not match its checksum, or is of another format; restore it from a backup."
-        ) from None
+            f"A stored pointer is of format {found!r}, this version reads {_FORMAT}. Use the version of this program "
+            "that wrote it, or a newer one."
+        )
 
 
 def _place(key: UserPath) -> tuple[str, ...]:

@@ -1,8 +1,6 @@
 """What is particular to a store in a bucket: wrong settings, a server that is not there, and the program over it."""
 
 import json
-import socket
-import socketserver
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from urllib3.exceptions import HTTPError
 from hypernet.cli.program import program
 from hypernet.errors import ObjectChanged, StoreUnavailable
 from hypernet.storage.s3 import S3Objects, Server
+from tests.s3_proxy import Proxy
 
 
 def test_s3_bucket_that_is_not_there_is_named_and_made_only_when_asked(s3_server: Server):
@@ -75,52 +74,11 @@ def test_s3_store_behind_the_program(s3_buckets: Iterator[Server], monkeypatch, 
     assert json.loads(CliRunner().invoke(program(), ["store", "sweep", "--json"]).stdout)["removed"] == 0
 
 
-class Proxy(socketserver.ThreadingTCPServer):
-    """Passes bytes between clients and a server, unless told to be down, or to lose the answers to so many requests."""
-
-    daemon_threads = allow_reuse_address = True
-
-    def __init__(self, server: Server) -> None:
-        host, _, port = server.endpoint.partition(":")
-        self.target = (host, int(port))
-        self.down = False
-        self.answers_to_lose = 0
-        super().__init__(("127.0.0.1", 0), _Passing)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def server_for(self, server: Server) -> Server:
-        return replace(server, endpoint=f"127.0.0.1:{self.server_address[1]}")
-
-
-class _Passing(socketserver.BaseRequestHandler):
-    server: Proxy
-
-    def handle(self) -> None:
-        if self.server.down:
-            return
-        with socket.create_connection(self.server.target) as upstream:
-            threading.Thread(target=self._pass, args=(upstream,), daemon=True).start()
-            while data := upstream.recv(65536):
-                if self.server.answers_to_lose:
-                    self.server.answers_to_lose -= 1
-                    return
-                self.request.sendall(data)
-
-    def _pass(self, upstream: socket.socket) -> None:
-        try:
-            while (data := self.request.recv(65536)) and not self.server.down:
-                upstream.sendall(data)
-            upstream.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-
 @pytest.fixture
 def proxy(s3_server: Server) -> Iterator[Proxy]:
     made = Proxy(s3_server)
     yield made
-    made.shutdown()
-    made.server_close()
+    made.close()
 
 
 def test_s3_server_that_goes_away_and_comes_back_is_waited_for(s3_buckets: Iterator[Server], proxy: Proxy):
