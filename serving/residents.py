@@ -1,13 +1,16 @@
 """Whose adapters are in an engine, and getting them out of it once the store gives them to nobody any more."""
 
+import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from hypernet.engines import CompletionStream, Engine
 from hypernet.errors import AdapterNotFound, StoreCorrupt, StoreUnavailable
 from hypernet.storage import AdapterStore, UserKey
+
+logger = logging.getLogger("serving")
 
 _PERIOD_S = 30.0
 _DRAIN_POLL_S = 0.02
@@ -35,8 +38,7 @@ class Turn:
         with self._lock:
             self._is_cut = True
         if self._stream is not None:
-            self._stream.fail(AdapterNotFound())
-            self._stream.cancel()
+            self._stream.cancel(AdapterNotFound())
 
     def end(self) -> None:
         """Ends the turn. Idempotent."""
@@ -74,12 +76,14 @@ class Residents:
             self._turns[key].add(turn)
         return turn
 
-    def drop(self, digests: Sequence[str]) -> None:
-        """Takes adapters out of the engine, each as soon as the answers that it is making have ended."""
+    def drop(self, key: UserKey) -> None:
+        """Takes the user's adapters out of the engine, each as soon as the answers that it is making have ended."""
+        with self._lock:
+            digests = [digest for digest, keys in self._users.items() if key in keys]
         for digest in digests:
             self._engine.drop(digest)
 
-    def drain(self, key: UserKey, digests: Sequence[str], *, wait_s: float) -> None:
+    def drain(self, key: UserKey, *, wait_s: float) -> None:
         """Waits for the user's turns to end, cuts those that go on after ``wait_s``, and takes the adapters out."""
         with self._lock:
             turns = set(self._turns.get(key, ()))
@@ -90,17 +94,18 @@ class Residents:
                 turns &= self._turns.get(key, set())
         for turn in turns:
             turn.cut()
-        self.drop(digests)
+        self.drop(key)
 
     def look_through(self) -> int:
         """Takes out what the store gives to none of those whom it was brought in for; how many."""
-        resident = set(self._engine.resident())
         with self._lock:
-            for digest in set(self._users) - resident:
+            for digest in set(self._users) - set(self._engine.resident()):
                 del self._users[digest]
             users = {digest: tuple(keys) for digest, keys in self._users.items()}
         dropped = 0
         for digest, keys in users.items():
+            if self._closing.is_set():
+                break
             if not any(self._is_stored(key, digest) for key in keys):
                 self._engine.drop(digest)
                 dropped += 1
@@ -113,7 +118,11 @@ class Residents:
 
     def _run(self) -> None:
         while not self._closing.wait(self._period_s):
-            self.look_through()
+            try:
+                self.look_through()
+            # Whatever it is, the next look may go well; its text may quote what is stored.
+            except Exception as error:  # noqa: BLE001
+                logger.error("looking through the engine's adapters failed: %s", type(error).__name__)
 
     def _end(self, key: UserKey, turn: "Turn") -> None:
         with self._lock:

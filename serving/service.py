@@ -17,6 +17,7 @@ from hypernet.generators import Generation, Generator
 from hypernet.hypernetworks import import_architectures
 from hypernet.settings import Settings, usable_cores
 from hypernet.storage import AdapterStore, StoredAdapter, TenantScope, UserKey
+from hypernet.storage.erasure import Drain
 from hypernet.storage.opening import open_store
 from hypernet.storage.receipts import Receipt
 from serving.chat_schema import ChatRequest
@@ -29,6 +30,7 @@ _Result = TypeVar("_Result")
 
 # Store calls wait for disks, not for cores.
 _STORE_THREADS = 8
+_ERASE_THREADS = 8
 # How long an erasure waits for answers that are being made.
 _DRAIN_S = 10.0
 
@@ -106,6 +108,7 @@ class Service:
         self.store = store
         self._generating = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
         self._storing = ThreadPoolExecutor(max_workers=_STORE_THREADS, thread_name_prefix="store")
+        self._erasing = ThreadPoolExecutor(max_workers=_ERASE_THREADS, thread_name_prefix="erase")
         self._fetching: dict[str, asyncio.Lock] = {}
         self._residents = Residents(engine=engine, store=store)
 
@@ -148,6 +151,7 @@ class Service:
         self.engine.close()
         self._generating.shutdown(cancel_futures=True)
         self._storing.shutdown(cancel_futures=True)
+        self._erasing.shutdown(cancel_futures=True)
         self.store.close()
 
     def check_engine(self) -> None:
@@ -219,7 +223,7 @@ class Service:
         """
         key = scope.user(user)
         conditions = await self._conditions(key, preconditions)
-        await self._on_store(self.store.erase, key, drain=self._residents.drop, **conditions)
+        await self._erase(key, lambda: self._residents.drop(key), conditions)
 
     async def erase(self, scope: TenantScope, user: str, *, preconditions: Preconditions) -> Receipt:
         """Removes the user's adapter, every version, after the answers in progress have ended; the receipt of it.
@@ -229,11 +233,8 @@ class Service:
         key = scope.user(user)
         conditions = await self._conditions(key, preconditions)
 
-        def drain(digests: Sequence[str]) -> None:
-            self._residents.drain(key, digests, wait_s=_DRAIN_S)
-
         try:
-            return await self._on_store(self.store.erase, key, drain=drain, **conditions)
+            return await self._erase(key, lambda: self._residents.drain(key, wait_s=_DRAIN_S), conditions)
         except AdapterNotFound:
             receipts = [] if preconditions.present else await self._on_store(self.store.receipts, key)
             if not receipts:
@@ -284,6 +285,10 @@ class Service:
                 pass
         self.engine.drop(adapter.digest)
 
+    async def _erase(self, key: UserKey, drain: Drain, conditions: dict[str, Any]) -> Receipt:
+        # On threads of their own: while they wait for answers, others' requests go on.
+        return await self._run(self._erasing, self.store.erase, key, drain=drain, **conditions)
+
     async def _complete_for(
         self, key: UserKey, request: ChatRequest, prompt: Sequence[int], *, version: int | None
     ) -> Answer:
@@ -317,7 +322,12 @@ class Service:
 
     async def _leased(self, key: UserKey, stored: StoredAdapter) -> Lease | None:
         """That very adapter, pinned; None if the store has another one by now."""
-        self._residents.brought_in(key, stored.digest)
+        lease = await self._lease_or_fetch(key, stored)
+        if lease is not None:
+            self._residents.brought_in(key, stored.digest)
+        return lease
+
+    async def _lease_or_fetch(self, key: UserKey, stored: StoredAdapter) -> Lease | None:
         try:
             return self.engine.lease(stored.digest)
         except NotResident:

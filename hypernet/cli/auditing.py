@@ -12,6 +12,7 @@ from hypernet.durable_files import replace_file
 from hypernet.errors import InvalidRequest, StoreCorrupt
 from hypernet.settings import Settings
 from hypernet.storage.audit_check import Anchor
+from hypernet.storage.audit_log import read_line
 from hypernet.storage.receipts import Receipt
 
 
@@ -20,19 +21,28 @@ def print_log(settings: Settings, *, user: str | None) -> None:
     with local_store(settings) as (store, scope):
         pseudonym = None if user is None else store.pseudonym(scope.user(user))
         for line in store.audit_lines(scope):
-            if pseudonym is None or json.loads(line).get("user") == pseudonym:
-                sys.stdout.write(line.decode() + "\n")
+            content = read_line(line)
+            if pseudonym is None or (content is not None and content.get("user") == pseudonym):
+                # Somebody may have put other bytes there: they are shown, and do nothing to the terminal.
+                sys.stdout.write(line.decode(errors="backslashreplace") if content else ascii(line))
+                sys.stdout.write("\n")
 
 
 def verify_log(settings: Settings, *, anchor: Path | None, as_json: bool) -> bool:
     """Prints what is wrong with the tenant's audit log; whether nothing is. Raises `InvalidRequest`."""
+    earlier = _read_anchor(anchor) if anchor is not None else {}
     with local_store(settings) as (store, scope):
-        found = store.verify_audit(scope, anchor=_read_anchor(anchor) if anchor is not None else None)
+        found = store.verify_audit(scope, anchor=earlier)
         public_key = store.audit_key(scope)
     if anchor is not None and not found.problems:
         _write(anchor, json.dumps(found.heads, indent=1) + "\n")
     _report(
-        {"public_key": public_key, "lines": found.lines, "lanes": len(found.heads)},
+        {
+            "public_key": public_key,
+            "lines": found.lines,
+            "lanes": len(found.heads),
+            "compared": anchor is not None and bool(earlier),
+        },
         problems=found.problems,
         as_json=as_json,
     )
@@ -71,7 +81,7 @@ def _read_anchor(path: Path) -> Anchor:
         return {}
     try:
         return {str(lane): (int(count), str(hash_)) for lane, (count, hash_) in json.loads(_read(path)).items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         raise InvalidRequest(f"{path} is not what an earlier check wrote. Name that file, or a new one.") from None
 
 

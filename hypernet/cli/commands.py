@@ -132,7 +132,8 @@ def erase_adapter(
 
     def confirm(count: int) -> None:
         if not yes:
-            typer.confirm(f"Erase {count} version{'s' if count > 1 else ''} for good?", abort=True, err=True)
+            what = f"{count} version{'s' if count > 1 else ''}" if count else "what can no longer be read"
+            typer.confirm(f"Erase {what} for good?", abort=True, err=True)
 
     erase_stored(read_settings(store_dir=store_dir), user, confirm=confirm, receipt=receipt, as_json=as_json)
 

@@ -12,7 +12,9 @@ from rich.table import Table
 
 def print_json(value: Any) -> None:
     """`value` as one line of JSON on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(
+        json.dumps(value, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode() + "\n"
+    )
     sys.stdout.flush()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypernet.cli.exporting import write_adapter
 from hypernet.cli.local_store import local_store
 from hypernet.cli.output import print_fields, print_json, print_table
-from hypernet.errors import AdapterNotFound, InvalidRequest
+from hypernet.errors import AdapterNotFound, InvalidRequest, StoreCorrupt
 from hypernet.settings import Settings
 from hypernet.storage import StoredAdapter
 from hypernet.storage.receipts import Receipt
@@ -77,13 +77,18 @@ def erase_stored(
 ) -> None:
     """Erases a user unless `confirm`, given the number of versions, raises; prints the receipt, or writes it.
 
-    Without an adapter, the receipt of the last erasure is given again. Raises `AdapterNotFound`, `InvalidRequest`.
+    The number is 0 where the adapter can no longer be read. Without an adapter, the receipt of the last erasure is
+    given again. Raises `AdapterNotFound`, `InvalidRequest`.
     """
     with local_store(settings) as (store, scope):
         key = scope.user(user)
         try:
-            count = len(store.versions(key))
-            confirm(count)
+            confirm(len(store.versions(key)))
+        except AdapterNotFound:
+            pass  # perhaps an erasure that was cut short
+        except StoreCorrupt:
+            confirm(0)
+        try:
             found = store.erase(key)
         except AdapterNotFound:
             receipts = store.receipts(key)

@@ -42,11 +42,15 @@ class CompletionStream(Iterator[Delta], AsyncIterator[Delta]):
         self._error: BaseException | None = None
         self._sleeper: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
 
-    def cancel(self) -> None:
-        """Stop the answer; the engine frees its place within a step. Idempotent, and harmless after the end."""
+    def cancel(self, error: BaseException | None = None) -> None:
+        """Stop the answer; the engine frees its place within a step. Idempotent, and harmless after the end.
+
+        With an `error`, whoever reads hears of it, after the deltas that there are already.
+        """
         with self._changed:
             if self._ended:
                 return
+            self._error = error
             self._end()
         self._on_cancel()
 

@@ -1,12 +1,11 @@
 """Whether an audit log is whole: nothing in it removed, changed or put in another order. Needs no store, no secret."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hypernet.storage.audit_keys import is_signed
-from hypernet.storage.audit_log import FIRST_PREV, hash_of, signed_text
+from hypernet.storage.audit_log import FIRST_PREV, hash_of, read_line, signed_text
 
 Anchor = Mapping[str, tuple[int, str]]
 """By lane, how many lines there were and the hash of the last one."""
@@ -48,14 +47,14 @@ def check_log(
     lanes: dict[str, _Lane] = {}
     anchored = {lane: False for lane, (count, _) in (anchor or {}).items() if count}
     for data in lines:
-        try:
-            content = json.loads(data)
-            lane = lanes.setdefault(str(content["lane"]), _Lane())
-            name, number = str(content["lane"]), int(content["line"] if "line" in content else content["segment"])
-        except (ValueError, KeyError, TypeError):
+        content = read_line(data)
+        if content is None:
             found.problems.append("a line cannot be read")
             continue
+        name = content["lane"]
+        lane = lanes.setdefault(name, _Lane())
         if "signature" in content:
+            number = content["segment"]
             if number != lane.segments:
                 found.problems.append(f"lane {name}: segment {lane.segments} is missing, or not where it was")
             text = signed_text(name, number, lane.prev)
@@ -63,6 +62,7 @@ def check_log(
                 found.problems.append(f"lane {name}: segment {number} was changed after it was signed")
             lane.segments, lane.signed = number + 1, lane.lines
             continue
+        number = content["line"]
         if number != lane.lines:
             found.problems.append(f"lane {name}: line {lane.lines} is missing, or not where it was")
         elif content.get("prev") != lane.prev:

@@ -1,4 +1,4 @@
-"""The keys of a tenant's audit log: one signs its lines, one turns users into pseudonyms."""
+"""The keys of a tenant's audit log: one signs its lines, one turns users into pseudonyms, one vouches for erasures."""
 
 import base64
 import binascii
@@ -25,17 +25,20 @@ _PSEUDONYM_LENGTH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class AuditKeys:
-    """What signs a tenant's log, and what its pseudonyms are made with; both from one secret of 256 bits.
+    """What signs a tenant's log, makes its pseudonyms, and vouches for pointers of users without a key of their own.
+
+    All from one secret of 256 bits.
 
     Source: RFC 8032 (Ed25519), RFC 5869 (HKDF), RFC 2104 (HMAC).
     """
 
     signing: Ed25519PrivateKey = field(repr=False)
     naming: bytes = field(repr=False)
+    vacating: bytes = field(repr=False)
 
     @classmethod
     def from_secret(cls, secret: bytes) -> "AuditKeys":
-        """The two keys that follow from a secret."""
+        """The keys that follow from a secret."""
 
         def derived(purpose: bytes) -> bytes:
             return HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=purpose).derive(secret)
@@ -43,6 +46,7 @@ class AuditKeys:
         return cls(
             signing=Ed25519PrivateKey.from_private_bytes(derived(b"hypernet audit signature")),
             naming=derived(b"hypernet audit pseudonym"),
+            vacating=derived(b"hypernet vacant pointer"),
         )
 
     @property
@@ -58,12 +62,19 @@ class AuditKeys:
         """The user's name in the log: always the same, and nobody's without the key; 32 hexadecimal digits."""
         return hmac.new(self.naming, key.prefix.encode(), hashlib.sha256).hexdigest()[:_PSEUDONYM_LENGTH]
 
+    def vouch(self, key: UserPath, message: str) -> str:
+        """What only this tenant's store can say of a message about that user; 64 hexadecimal digits."""
+        return hmac.new(self.vacating, f"{key.prefix}\n{message}".encode(), hashlib.sha256).hexdigest()
+
 
 def is_signed(message: str, *, signature: str, public_key: str) -> bool:
     """Whether the holder of that key signed this; False for what is no signature or no key, too."""
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
-        key.verify(base64.b64decode(signature, validate=True), message.encode())
+        data = base64.b64decode(signature, validate=True)
+        if base64.b64encode(data).decode() != signature:  # another spelling of the same
+            return False
+        key.verify(data, message.encode())
     except (ValueError, TypeError, binascii.Error, InvalidSignature):
         return False
     return True
@@ -72,8 +83,10 @@ def is_signed(message: str, *, signature: str, public_key: str) -> bool:
 class AuditKeyRing:
     """The audit keys of all tenants, each kept as `<tenant>/.audit`, wrapped by a root key; safe for many threads."""
 
-    def __init__(self, *, objects: ObjectStorage, provider: KeyProvider) -> None:
+    def __init__(self, *, objects: ObjectStorage, logs: ObjectStorage, provider: KeyProvider) -> None:
+        """``logs`` is where the tenants' logs are: where there is one, its key is not made anew."""
         self._objects = objects
+        self._logs = logs
         self._provider = provider
         self._lock = threading.Lock()
         self._tenants: dict[str, AuditKeys] = {}
@@ -87,6 +100,9 @@ class AuditKeyRing:
             if present is not None:
                 found = AuditKeys.from_secret(self._provider.unwrap(present.data, tenant=scope.tenant))
                 break
+            # The key is made before the log: whoever sees the log sees the key after it.
+            if self._logs.folders(f"{scope.prefix}.audit/", limit=1) and self._objects.read(_name(scope)) is None:
+                raise StoreCorrupt("The key of a tenant's audit log is missing; restore the key storage from a backup.")
             try:
                 made = self._provider.wrap(os.urandom(KEY_BYTES), tenant=scope.tenant)
                 self._objects.swap(_name(scope), made, expected=None)

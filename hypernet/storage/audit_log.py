@@ -2,7 +2,7 @@
 
 Lines of JSON, each with the hash of the one before it. Several that come at once are written as one segment, an object
 that never changes and is never removed; its last line is a signature. Segments of a lane are numbered without gaps. Of
-the lanes a process takes one, so that processes seldom wait for each other.
+the lanes a process takes one, and another where it meets somebody, so that processes seldom wait for each other.
 
 ```
 <tenant>/.audit/<lane>/<segment>
@@ -16,6 +16,7 @@ Users are pseudonyms; nothing in a line says what a document or an adapter is.
 import hashlib
 import json
 import random
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,13 +24,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hypernet.errors import ObjectChanged, StoreCorrupt, StoreError, StoreUnavailable
-from hypernet.storage.audit_keys import AuditKeyRing, AuditKeys
+from hypernet.storage.audit_keys import AuditKeyRing, AuditKeys, is_signed
 from hypernet.storage.keys import TenantScope, UserPath
 from hypernet.storage.object_storage import ObjectStorage
 
+_DIGITS = 12
+_NUMBERED = re.compile(r"[0-9]{12}")
+_LANE = re.compile(r"[0-9a-f]{1,2}")
 FIRST_PREV = "0" * 64
 """What the first line of a lane has in place of a hash."""
-_LANES = 8
+_LANES = 32
 _MAX_LINES = 1000
 _PAGE = 1000
 
@@ -78,8 +82,10 @@ class _Tail:
     entries: list[AuditEntry] = field(default_factory=list)
     """Not yet given to a writer."""
     is_writing: bool = False
+    lane: str = field(default_factory=lambda: _other_lane(None))
+    """Whoever writes has it and what follows to itself."""
     is_known: bool = False
-    """Whether the next three are; whoever writes has them to itself."""
+    """Whether the next three are."""
     segment: int = 0
     """Number of the next segment."""
     line: int = 0
@@ -92,7 +98,6 @@ class AuditLog:
     def __init__(self, *, objects: ObjectStorage, keys: AuditKeyRing) -> None:
         self._objects = objects
         self._keys = keys
-        self._lane = f"{random.randrange(_LANES):x}"  # noqa: S311  (spreads processes out, hides nothing)
         self._lock = threading.Lock()
         self._tails: dict[str, _Tail] = {}
 
@@ -115,8 +120,10 @@ class AuditLog:
     def wait(self, scope: TenantScope, entry: AuditEntry) -> AuditLine:
         """Returns when the line is durable; raises as `append`."""
         tail = self._tail(scope)
-        while entry.written is None:
+        while True:
             with tail.lock:
+                if entry.written is not None:
+                    break
                 if tail.is_writing:
                     batch = None
                     entry.is_waiting = True
@@ -132,29 +139,52 @@ class AuditLog:
             raise type(entry.written)(entry.written.message) from entry.written
         return entry.written
 
+    def take_back(self, scope: TenantScope, entry: AuditEntry) -> bool:
+        """Whether a line that was handed in is not going to be written: nobody had begun to."""
+        tail = self._tail(scope)
+        with tail.lock:
+            if entry in tail.entries:
+                tail.entries.remove(entry)
+                return True
+        return False
+
     def find(self, scope: TenantScope, place: LinePlace) -> AuditLine:
-        """The line at that place. Raises: `StoreCorrupt` where there is none."""
+        """The line at that place, its segment's signature checked. Raises: `StoreCorrupt` where there is none."""
         present = self._objects.read(segment_name(scope, place.lane, place.segment))
-        try:
-            if present is not None:
-                for data in present.data.splitlines():
-                    content = json.loads(data)
-                    if content.get("line") == place.line:
-                        return AuditLine(content=content, segment=place.segment)
-        except (ValueError, AttributeError):
-            pass
-        raise StoreCorrupt("A line of the audit log is missing or cannot be read; restore it from a backup.")
+        read = [] if present is None else [read_line(data) for data in present.data.splitlines()]
+        found = [content for content in read if content is not None]
+        if found and len(found) == len(read) and self._is_segment(scope, place, found[:-1], last=found[-1]):
+            for content in found[:-1]:
+                if content["line"] == place.line:
+                    return AuditLine(content=content, segment=place.segment)
+        raise StoreCorrupt("A line of the audit log is missing or was changed; restore it from a backup.")
 
     def lines(self, scope: TenantScope) -> Iterator[bytes]:
         """The log as it is written, lane by lane, signatures included; one segment in memory at a time."""
         for lane in self._objects.folders(_root(scope)):
-            after = None
-            while page := list(self._objects.names(f"{_root(scope)}{lane}/", after=after, limit=_PAGE)):
-                for name in page:
-                    present = self._objects.read(name)
-                    if present is not None:
-                        yield from present.data.splitlines()
-                after = page[-1]
+            # By number, not as listed: a listing beside writers may leave one out and have a later one.
+            for number in range(self._count(scope, lane)):
+                present = self._objects.read(segment_name(scope, lane, number))
+                if present is not None:
+                    yield from present.data.splitlines()
+
+    def _is_segment(
+        self, scope: TenantScope, place: LinePlace, contents: list[dict[str, Any]], *, last: dict[str, Any]
+    ) -> bool:
+        """Whether lines follow each other, and the last one signs them as that segment."""
+        hashes = [hash_of(line_bytes(content)) for content in contents]
+        follows = all(after["prev"] == before for before, after in zip(hashes, contents[1:], strict=False))
+        text = signed_text(place.lane, place.segment, hashes[-1] if hashes else FIRST_PREV)
+        key = self._keys.of(scope).public_key
+        return follows and is_signed(text, signature=str(last.get("signature")), public_key=key)
+
+    def _count(self, scope: TenantScope, lane: str) -> int:
+        """How many segments there are, by the highest number listed."""
+        highest, after = -1, None
+        while page := list(self._objects.names(f"{_root(scope)}{lane}/", after=after, limit=_PAGE)):
+            numbers = [int(name[-_DIGITS:]) for name in page if _NUMBERED.fullmatch(name.rpartition("/")[2])]
+            highest, after = max([highest, *numbers]), page[-1]
+        return highest + 1
 
     def _tail(self, scope: TenantScope) -> _Tail:
         with self._lock:
@@ -179,21 +209,22 @@ class AuditLog:
                 each.turn.set()
 
     def _write(self, scope: TenantScope, keys: AuditKeys, tail: _Tail, batch: list[AuditEntry]) -> None:
-        if not tail.is_known:
-            self._find(scope, tail)
         while True:
+            if not tail.is_known:
+                self._find(scope, tail)
             lines, prev = [], tail.prev
             for number, entry in enumerate(batch, start=tail.line):
-                content = entry.facts | {"lane": self._lane, "line": number, "prev": prev}
+                content = entry.facts | {"lane": tail.lane, "line": number, "prev": prev}
                 lines.append(AuditLine(content=content, segment=tail.segment))
                 prev = lines[-1].hash
-            signature = keys.sign(signed_text(self._lane, tail.segment, prev))
-            last = {"lane": self._lane, "segment": tail.segment, "signature": signature}
+            signature = keys.sign(signed_text(tail.lane, tail.segment, prev))
+            last = {"lane": tail.lane, "segment": tail.segment, "signature": signature}
             data = b"".join(line_bytes(each) + b"\n" for each in (*(line.content for line in lines), last))
             try:
-                self._objects.swap(segment_name(scope, self._lane, tail.segment), data, expected=None)
-            except ObjectChanged:  # another process has taken this place
-                self._advance(scope, tail)
+                self._objects.swap(segment_name(scope, tail.lane, tail.segment), data, expected=None)
+            except ObjectChanged:
+                # Another process is in this lane. To follow it would be to lose against it again and again.
+                tail.lane, tail.is_known = _other_lane(tail.lane), False
                 continue
             tail.segment, tail.line, tail.prev = tail.segment + 1, tail.line + len(batch), prev
             for entry, line in zip(batch, lines, strict=True):
@@ -201,35 +232,45 @@ class AuditLog:
             return
 
     def _find(self, scope: TenantScope, tail: _Tail) -> None:
-        """The end of the lane: there is no gap before it, so that it is found by halving."""
+        """The end of the lane: there is no gap before it, so that it is found by doubling and halving."""
         there, step = -1, 1
-        while self._objects.read(segment_name(scope, self._lane, there + step)) is not None:
+        while self._objects.read(segment_name(scope, tail.lane, there + step)) is not None:
             there, step = there + step, 2 * step
         missing = there + step
         while missing - there > 1:
             middle = (there + missing) // 2
-            if self._objects.read(segment_name(scope, self._lane, middle)) is None:
+            if self._objects.read(segment_name(scope, tail.lane, middle)) is None:
                 missing = middle
             else:
                 there = middle
-        tail.segment = max(there, 0)
+        tail.segment, tail.line, tail.prev = there + 1, 0, FIRST_PREV
         if there >= 0:
-            self._advance(scope, tail)
+            present = self._objects.read(segment_name(scope, tail.lane, there))
+            data = (b"" if present is None else present.data).splitlines()[-2:-1]
+            content = read_line(data[0]) if data else None
+            if content is None:
+                raise StoreCorrupt("A segment of the audit log was changed; restore it from a backup.")
+            tail.line, tail.prev = content["line"] + 1, hash_of(data[0])
         tail.is_known = True
 
-    def _advance(self, scope: TenantScope, tail: _Tail) -> None:
-        """Goes on behind the segment that is where the next one was thought to be."""
-        present = self._objects.read(segment_name(scope, self._lane, tail.segment))
-        try:
-            if present is None:
-                raise ValueError
-            data = present.data.splitlines()[-2]
-            tail.line, tail.prev = int(json.loads(data)["line"]) + 1, hash_of(data)
-        except (ValueError, KeyError, TypeError, IndexError):
-            raise StoreCorrupt(
-                "A segment of the audit log is missing or cannot be read; restore it from a backup."
-            ) from None
-        tail.segment += 1
+
+def read_line(data: bytes) -> dict[str, Any] | None:
+    """A line of a log, or the signature of a segment; None for anything else, whoever wrote it."""
+    try:
+        content = json.loads(data)
+        if (
+            not isinstance(content, dict)
+            or not isinstance(content["lane"], str)
+            or not _LANE.fullmatch(content["lane"])
+        ):
+            return None
+        number = content["segment"] if "signature" in content else content["line"]
+        # As it was written and in no other way, so that what is read has one hash.
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0 or line_bytes(content) != data:
+            return None
+    except (ValueError, KeyError, TypeError, RecursionError, UnicodeError):
+        return None
+    return content
 
 
 def line_bytes(content: dict[str, Any]) -> bytes:
@@ -249,7 +290,13 @@ def signed_text(lane: str, segment: int, last: str) -> str:
 
 def segment_name(scope: TenantScope, lane: str, number: int) -> str:
     """The name of a segment's object."""
-    return f"{_root(scope)}{lane}/{number:012d}"
+    return f"{_root(scope)}{lane}/{number:0{_DIGITS}d}"
+
+
+def _other_lane(lane: str | None) -> str:
+    """One of the lanes by chance, another than that."""
+    lanes = [f"{number:x}" for number in range(_LANES)]
+    return random.choice([each for each in lanes if each != lane])  # noqa: S311  (spreads out, hides nothing)
 
 
 def _root(scope: TenantScope) -> str:

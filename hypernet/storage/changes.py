@@ -1,10 +1,11 @@
 """One change of one user's adapter: its name, and what the audit log says of it."""
 
 import os
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from hypernet.errors import InternalError, NotFound, PreconditionFailed
+from hypernet.errors import InternalError, NotFound, PreconditionFailed, StoreError
 from hypernet.storage.audit_log import AuditEntry, AuditLine, AuditLog
 from hypernet.storage.keys import UserPath
 
@@ -21,22 +22,30 @@ class Change:
         self._key = key
         self._log = log
         self._entry: AuditEntry | None = None
+        self._may_be_made = False
 
     def announce(self, event: str, **facts: Any) -> None:
         """Hands to the log what is about to be done, which may be prepared meanwhile."""
         self._entry = self._log.begin(self._key.scope, event, user=self._key, change=self.name, **facts)
+        self._may_be_made = False
 
     def announced(self) -> AuditLine:
         """Returns when that is durable; only then may it be done."""
         if self._entry is None:
             raise InternalError("A change was to be made that had not been announced.")
-        return self._log.wait(self._key.scope, self._entry)
+        line = self._log.wait(self._key.scope, self._entry)
+        self._may_be_made = True
+        return line
+
+    def overtaken(self) -> None:
+        """Notes that an attempt at it was not made, because somebody else was ahead."""
+        self._may_be_made = False
 
     def withdraw(self) -> None:
         """Says in the log that what was announced, if anything was, is not going to be done."""
-        if self._entry is not None:
+        entry, self._entry = self._entry, None
+        if entry is not None and not self._log.take_back(self._key.scope, entry):
             self._log.append(self._key.scope, "withdrawn", user=self._key, change=self.name)
-            self._entry = None
 
     def __enter__(self) -> "Change":
         """The change itself."""
@@ -45,6 +54,9 @@ class Change:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Withdraws the change if it was announced and then refused."""
+        """Withdraws what was announced and was then refused, or failed before it could be made."""
         if isinstance(error, PreconditionFailed | NotFound):
             self.withdraw()
+        elif isinstance(error, Exception) and not self._may_be_made:
+            with suppress(StoreError):  # the log may be what has failed
+                self.withdraw()

@@ -175,6 +175,8 @@ class DirectoryObjects:
             os.close(descriptor)
 
     def _path(self, name: str) -> Path:
+        if ".." in name.split("/") or name.startswith("/"):
+            raise StoreCorrupt("An object was asked for whose name leads out of the directory store.")
         path = self._root / name
         for folder in path.parents:
             if folder == self._root:

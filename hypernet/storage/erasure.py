@@ -7,7 +7,8 @@ the debt. Whoever comes by after a crash, a sweep or the next writer, goes on wh
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from hypernet.errors import AdapterNotFound, ObjectChanged, StoreCorrupt, StoreUnavailable
@@ -18,12 +19,14 @@ from hypernet.storage.changes import Change
 from hypernet.storage.key_ring import KeyRing
 from hypernet.storage.keys import TenantScope, UserPath
 from hypernet.storage.object_storage import ObjectStorage
-from hypernet.storage.pointer import VACANT, Owed, check_version, existing
+from hypernet.storage.pointer import VACANT, Owed, check_version
 from hypernet.storage.receipts import EVENT, Receipt
-from hypernet.storage.user_states import UNKNOWN, UserStates
+from hypernet.storage.user_states import UNKNOWN, UserState, UserStates
 
-Drain = Callable[[Sequence[str]], None]
-"""Told the digests of what nobody is given any more, before its key is destroyed: takes them out of engines."""
+Drain = Callable[[], None]
+"""Called when nobody is given the adapter any more, before its key is destroyed: takes it out of engines."""
+
+_RECEIPT = re.compile(r".*/[0-9a-f]{32}\Z")
 
 
 class Erasures:
@@ -45,15 +48,18 @@ class Erasures:
                 # Listed between a state and the swap that expects it: everything that this state refers to is in the
                 # list, and what is written later belongs to a writer who knows of the swap.
                 present = self._states.read_raw(key)
+                found = self._readable(key)
                 listed = self._states.listed(key)
-                if present is None or not pointer.is_live(present.data):
-                    if present is None and self._states.read_raw(key) is not None:
-                        continue
+                if found is not None and found.tag != (None if present is None else present.tag):
+                    continue
+                if present is None and self._states.read_raw(key) is not None:
+                    continue
+                if present is None or (found is not None and not found.pointer.versions):
                     change.withdraw()  # an attempt before this one was too late
-                    return self._finished(key)
+                    return self._finished(key, drain)
                 if if_version is not None or if_digest is not None:
-                    check_version(existing(self._states.read(key).pointer), if_version=if_version, if_digest=if_digest)
-                digests = self._digests(key) if drain is not None else []
+                    known = found or self._states.read(key)  # which says why it cannot be read
+                    check_version(known.pointer, if_version=if_version, if_digest=if_digest)
                 change.announce(
                     "erase",
                     objects=len(listed.objects),
@@ -67,15 +73,19 @@ class Erasures:
                     segment=line.segment,
                     line=line.content["line"],
                 )
-                vacant = replace(pointer.committed(VACANT, change.name), owed=owed)
+                before = VACANT if found is None else replace(found.pointer, user="", active=0, versions=())
+                vacant = replace(pointer.committed(before, change.name), owed=owed)
                 try:
                     self._states.swap(key, vacant, expected=present.tag, data_key=None)
                     break
                 except ObjectChanged as error:
-                    if error.unsure:
+                    if found is None and error.unsure:
                         raise StoreUnavailable(UNKNOWN) from None
+                    if found is not None and self._states.was_made(key, found, change.name, error):
+                        break
+                    change.overtaken()
         if drain is not None:
-            drain(digests)
+            drain()
         while (left := self._states.read(key).pointer.owed) is not None and left.change == change.name:
             self.sweep(key)
         return self._receipt(key, change.name)
@@ -97,7 +107,7 @@ class Erasures:
                 self._states.remove(key, objects=objects, keys=keys)
             if owed is not None:
                 self._give_receipt(key, owed)
-                tag = self._states.swap(key, pointer.fenced(replace(fence, owed=None)), expected=tag, data_key=None)
+                tag = self._clear(key, owed)
         except ObjectChanged:  # a writer is at work, or another sweep; the next one comes by again
             return 0
         if found.data_key is None and tag is not None:
@@ -106,7 +116,11 @@ class Erasures:
 
     def receipts(self, key: UserPath) -> list[Receipt]:
         """All receipts of the erasures of this user, oldest first."""
-        found = [self._read_receipt(name) for name in self._objects.names(self._folder(key))]
+        found = [
+            self._read_receipt(key.scope, name)
+            for name in self._objects.names(self._folder(key))
+            if _RECEIPT.match(name)
+        ]
         return sorted(found, key=lambda receipt: str(receipt.line.get("at")))
 
     def hashes_of_receipts(self, scope: TenantScope) -> list[str]:
@@ -114,16 +128,26 @@ class Erasures:
         hashes = []
         after: str | None = None
         while page := list(self._objects.names(_root(scope), after=after, limit=1000)):
-            hashes += [self._read_receipt(name).hash for name in page]
+            hashes += [self._read_receipt(scope, name).hash for name in page if _RECEIPT.match(name)]
             after = page[-1]
         return hashes
 
-    def _finished(self, key: UserPath) -> Receipt:
+    def _readable(self, key: UserPath) -> UserState | None:
+        """The present state; None where it cannot be read, as of somebody who had an adapter whose key is lost."""
+        try:
+            found = self._states.read(key)
+        except StoreCorrupt:
+            return None
+        return found
+
+    def _finished(self, key: UserPath, drain: Drain | None) -> Receipt:
         """What an erasure comes to where no adapter is: the end of one that was cut short, or nothing.
 
         Raises: `AdapterNotFound`.
         """
         owed = self._states.read(key).pointer.owed
+        if owed is not None and drain is not None:
+            drain()
         while (left := self._states.read(key).pointer.owed) is not None and left == owed:
             self.sweep(key)
         if owed is not None:
@@ -133,10 +157,12 @@ class Erasures:
 
     def _give_receipt(self, key: UserPath, owed: Owed) -> None:
         """Writes the line that an erasure is over, and the receipt; what it did is what it announced it would."""
+        if self._objects.read(f"{self._folder(key)}{owed.change}") is not None:
+            return  # whoever gave it has not cleared the debt
         announced = self._log.find(key.scope, LinePlace(lane=owed.lane, segment=owed.segment, line=owed.line)).content
         keys = self._audit_keys.of(key.scope)
-        # The vacant pointer is in the clear: it may point to a line, but not say what is in there.
-        if (announced.get("change"), announced.get("user")) != (owed.change, keys.pseudonym(key)):
+        about = ("erase", owed.change, keys.pseudonym(key))
+        if (announced.get("event"), announced.get("change"), announced.get("user")) != about:
             raise StoreCorrupt("An erasure that was cut short points to a line of the audit log about something else.")
         facts = {name: announced[name] for name in ("objects", "bytes", "keys")}
         line = self._log.append(key.scope, EVENT, user=key, change=owed.change, **facts)
@@ -146,23 +172,34 @@ class Erasures:
         except ObjectChanged:  # another one has finished it at the same time, and its receipt is as good
             pass
 
-    def _receipt(self, key: UserPath, change: str) -> Receipt:
-        return self._read_receipt(f"{self._folder(key)}{change}")
+    def _clear(self, key: UserPath, owed: Owed) -> str | None:
+        """The pointer without the debt, by its tag; None where somebody else has cleared it.
 
-    def _read_receipt(self, name: str) -> Receipt:
+        Others may fence it meanwhile, but nobody commits on a pointer that owes something.
+        """
+        while (found := self._states.read(key)).pointer.owed == owed:
+            cleared = pointer.fenced(replace(found.pointer, owed=None))
+            try:
+                return self._states.swap(key, cleared, expected=found.tag, data_key=None)
+            except ObjectChanged:
+                continue
+        return None
+
+    def _receipt(self, key: UserPath, change: str) -> Receipt:
+        return self._read_receipt(key.scope, f"{self._folder(key)}{change}")
+
+    def _read_receipt(self, scope: TenantScope, name: str) -> Receipt:
         present = self._objects.read(name)
         if present is None:
             raise StoreCorrupt("The receipt of an erasure is missing; restore it from a backup.")
-        return Receipt.from_bytes(present.data)
+        receipt = Receipt.from_bytes(present.data)
+        is_there = [receipt.line.get("user"), receipt.line.get("change")] == name.split("/")[-2:]
+        if not is_there or receipt.problems(public_key=self._audit_keys.of(scope).public_key):
+            raise StoreCorrupt("The receipt of an erasure was changed, or is another's; restore it from a backup.")
+        return receipt
 
     def _folder(self, key: UserPath) -> str:
         return f"{_root(key.scope)}{self._audit_keys.of(key.scope).pseudonym(key)}/"
-
-    def _digests(self, key: UserPath) -> list[str]:
-        try:
-            return [record.digest for record in self._states.read(key).pointer.versions]
-        except StoreCorrupt:  # it is erased all the same, and no engine can have it
-            return []
 
     def _digest_of_key(self, key: UserPath, key_id: str) -> str | None:
         """None for a key that nobody can read any more."""

@@ -98,17 +98,14 @@ class KeyRing:
                 if latest is not None and latest.tag == present.tag:
                     raise
                 continue  # wrapped anew, or destroyed, between the reading of it and of the tenant's keys
-            with self._lock:
-                if self._destroyed != destroyed:
-                    return found  # perhaps this one: nobody is to find it here later
-            return self._remember(key, found)
+            # Unless one was destroyed meanwhile, perhaps this one: nobody is to find it here later.
+            return self._remember(key, found, unless_destroyed_since=destroyed)
 
     def destroy(self, key: UserPath, key_id: str) -> None:
         """Removes a data key, here and in the storage; what it sealed stays sealed for good."""
-        with self._lock:
-            self._destroyed += 1
-            self._users.pop(_name(key, key_id), None)
+        self._forget(key, key_id)
         self.objects.remove(_name(key, key_id))
+        self._forget(key, key_id)  # by somebody who read it before it was removed
 
     def names(self, key: UserPath) -> list[str]:
         """Names of all keys of this user, those that nothing is sealed with included."""
@@ -213,8 +210,15 @@ class KeyRing:
                 continue
             return True
 
-    def _remember(self, key: UserPath, found: DataKey) -> DataKey:
+    def _forget(self, key: UserPath, key_id: str) -> None:
         with self._lock:
+            self._destroyed += 1
+            self._users.pop(_name(key, key_id), None)
+
+    def _remember(self, key: UserPath, found: DataKey, *, unless_destroyed_since: int | None = None) -> DataKey:
+        with self._lock:
+            if unless_destroyed_since not in (None, self._destroyed):
+                return found
             self._users[_name(key, found.key_id)] = found, time.monotonic() + _CACHED_S
             if len(self._users) > _CACHED:
                 self._users.popitem(last=False)

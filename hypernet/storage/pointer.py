@@ -3,10 +3,10 @@
 The rules of versions live here, as pure functions, so that they do not depend on where a pointer is kept.
 """
 
-import hashlib
+import hmac
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -127,6 +127,9 @@ class Retention:
         return replace(pointer, versions=records)
 
 
+Vouch = Callable[[str], str]
+"""What only the store can say of a message: how a pointer without a key is told from a forged one."""
+
 VACANT = Pointer(active=0, versions=(), commits=())
 """Of a user whose adapter was deleted, or who never had one."""
 
@@ -218,14 +221,14 @@ def named_changes(pointer: Pointer) -> list[str]:
     return [commit for commit in pointer.commits if not commit.startswith(_FENCE_SIGN)]
 
 
-def to_bytes_of(pointer: Pointer, *, key: UserPath, data_key: DataKey | None) -> bytes:
-    """A pointer as it is kept: sealed under the user's key, in the clear where it says nothing, under a checksum."""
+def to_bytes_of(pointer: Pointer, *, key: UserPath, data_key: DataKey | None, vouch: Vouch) -> bytes:
+    """A pointer as it is kept: sealed under the user's key; where it has none, in the clear, and vouched for."""
     if data_key is not None:
         return seal(pointer.to_bytes(), key=data_key, place=_place(key))
     content = {"format": _FORMAT, "vacant": True, "commits": list(pointer.commits)}
     if pointer.owed is not None:
         content["owed"] = vars(pointer.owed)
-    return _canonical(content | {"checksum": _checksum(content)})
+    return _canonical(content | {"vouched": vouch(_canonical(content).decode())})
 
 
 def is_live(data: bytes) -> bool:
@@ -238,19 +241,20 @@ def key_of(data: bytes) -> str | None:
     return key_id_of(data) if is_live(data) else None
 
 
-def from_bytes_of(data: bytes, *, key: UserPath, data_key: DataKey | None) -> Pointer:
+def from_bytes_of(data: bytes, *, key: UserPath, data_key: DataKey | None, vouch: Vouch) -> Pointer:
     """The pointer that `to_bytes_of` was given. Raises: `StoreCorrupt`, for another user's too."""
     if data_key is not None:
         return Pointer.from_bytes(unseal(data, key=data_key, place=_place(key)))
     try:
         content = json.loads(data)
-        if content.pop("checksum") != _checksum(content):
-            raise ValueError
+        vouched = content.pop("vouched")
         _check_format(content["format"])
+        if not hmac.compare_digest(vouched, vouch(_canonical(content).decode())):
+            raise ValueError
         owed = Owed(**content["owed"]) if "owed" in content else None
         return replace(VACANT, commits=tuple(content["commits"]), owed=owed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise StoreCorrupt("A stored pointer does not match its checksum; restore it from a backup.") from None
+        raise StoreCorrupt("A stored pointer was changed; restore it from a backup, or erase the user.") from None
 
 
 def _check_format(found: object) -> None:
@@ -267,7 +271,3 @@ def _place(key: UserPath) -> tuple[str, ...]:
 
 def _canonical(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_canonical(content)).hexdigest()

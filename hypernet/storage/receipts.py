@@ -12,6 +12,7 @@ from hypernet.storage.audit_log import AuditLine, hash_of, line_bytes
 
 EVENT = "erased"
 _FORMAT = 1
+_TEXTS = ("hash", "public_key", "signature")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,8 @@ class Receipt:
     line: Mapping[str, Any]
     """The line of the audit log: `at`, the user's pseudonym as `user`, the name of the `change`, how many `objects` and
     `bytes`, and the `keys` that were destroyed: their ids and the SHA-256 digests of what they were."""
+    hash: str
+    """SHA-256 of the line, by which the log's next line goes on."""
     public_key: str
     """Of the key that signed; to be compared with the one that the store's operator names."""
     signature: str
@@ -28,12 +31,8 @@ class Receipt:
     @classmethod
     def of(cls, line: AuditLine, *, keys: AuditKeys) -> "Receipt":
         """The receipt that such a line is worth."""
-        return cls(line=line.content, public_key=keys.public_key, signature=keys.sign(_signed_text(line.hash)))
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the line, by which the log's next line goes on."""
-        return hash_of(line_bytes(dict(self.line)))
+        signature = keys.sign(_signed_text(line.hash))
+        return cls(line=line.content, hash=line.hash, public_key=keys.public_key, signature=signature)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -50,11 +49,12 @@ class Receipt:
         """Reads the JSON of `to_dict`. Raises: `StoreCorrupt` for anything else."""
         try:
             content = json.loads(data)
-            line, public_key, signature = content["line"], content["public_key"], content["signature"]
-            if content["format"] != _FORMAT or not isinstance(line, dict):
+            # Anything beside would be something that nobody signed.
+            if content.pop("format") != _FORMAT or not all(isinstance(content[name], str) for name in _TEXTS):
                 raise ValueError
-            return cls(line=line, public_key=str(public_key), signature=str(signature))
-        except (ValueError, KeyError, TypeError, RecursionError):
+            hash_of(line_bytes(dict(content["line"])))
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UnicodeError):
             raise StoreCorrupt(
                 f"This is not a receipt of an erasure of format {_FORMAT}; give the file as it was handed out."
             ) from None
@@ -69,6 +69,8 @@ class Receipt:
             found.append("its line is not that of an erasure")
         if public_key is not None and public_key != self.public_key:
             found.append("it was signed by another key than the one expected")
+        if self.hash != hash_of(line_bytes(dict(self.line))):
+            found.append("its hash is not that of its line, which was changed")
         if not is_signed(_signed_text(self.hash), signature=self.signature, public_key=self.public_key):
             found.append("its signature does not match what it says")
         if log is not None:

@@ -55,9 +55,11 @@ class AdapterStore:
         """
         self._objects = objects
         self._keys = KeyRing(objects=keys, provider=provider)
-        self._audit_keys = AuditKeyRing(objects=keys, provider=provider)
+        self._audit_keys = AuditKeyRing(objects=keys, logs=objects, provider=provider)
         self._log = AuditLog(objects=objects, keys=self._audit_keys)
-        self._states = UserStates(objects=objects, keys=self._keys, cache_bytes=cache_bytes)
+        self._states = UserStates(
+            objects=objects, keys=self._keys, audit_keys=self._audit_keys, cache_bytes=cache_bytes
+        )
         self._erasures = Erasures(
             states=self._states, keys=self._keys, objects=objects, log=self._log, audit_keys=self._audit_keys
         )
@@ -179,6 +181,7 @@ class AdapterStore:
                     self._states.swap(key, changed, expected=found.tag, data_key=found.data_key)
                 except ObjectChanged as error:
                     if not self._states.was_made(key, found, change.name, error):
+                        change.overtaken()
                         continue
                 return changed.stored()
 
@@ -210,9 +213,9 @@ class AdapterStore:
         """Removes the user's adapter with all its versions and destroys its key, for good; the receipt of it.
 
         Conditions as in `put`. Without one an adapter that can no longer be read can be erased too. ``drain`` is called
-        with the digests of all versions when nobody is given them any more, and before anything is destroyed. What a
-        process that died left of this user goes as well; an erasure that it had begun is ended, and its receipt given.
-        Raises: `AdapterNotFound`, `PreconditionFailed`.
+        when nobody is given it any more, and before this call destroys anything; another writer of the same user who
+        comes meanwhile does not wait for it. What a process that died left of this user goes as well; an erasure that
+        it had begun is ended, and its receipt given. Raises: `AdapterNotFound`, `PreconditionFailed`.
         """
         return self._erasures.erase(key, if_version=if_version, if_digest=if_digest, drain=drain)
 
@@ -333,6 +336,7 @@ class AdapterStore:
             self._states.swap(key, changed, expected=found.tag, data_key=data_key)
         except ObjectChanged as error:
             if not self._states.was_made(key, found, change.name, error):
+                change.overtaken()
                 # A sweep may have been ahead, and have removed this object: the next attempt writes another.
                 self._states.withdraw(key, name=name, data_key_id=None if found.data_key else data_key.key_id)
                 return None

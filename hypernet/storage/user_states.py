@@ -8,6 +8,7 @@ from cachetools import LRUCache
 
 from hypernet.errors import ObjectChanged, StoreCorrupt, StoreUnavailable
 from hypernet.storage import pointer
+from hypernet.storage.audit_keys import AuditKeyRing
 from hypernet.storage.key_ring import KeyRing
 from hypernet.storage.keys import UserPath
 from hypernet.storage.object_storage import ObjectStorage, StoredObject
@@ -15,7 +16,8 @@ from hypernet.storage.pointer import VACANT, Pointer, VersionRecord
 from hypernet.storage.sealing import DataKey, seal, unseal
 
 _POINTER = "pointer"
-_POINTERS_KEPT = 10_000
+_POINTER_BYTES = 16 << 20
+"""Of the pointers that are kept in memory, as they are stored; read, one is some three times as large."""
 UNKNOWN = "The answer to a write was lost, and others wrote since; read it again to see whether it was made."
 
 
@@ -26,6 +28,16 @@ class UserState:
     pointer: Pointer
     tag: str | None
     data_key: DataKey | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """A state as it is kept in memory: without the key, which may have been destroyed since."""
+
+    pointer: Pointer
+    tag: str
+    key_id: str | None
+    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +59,13 @@ class UserStates:
     ```
     """
 
-    def __init__(self, *, objects: ObjectStorage, keys: KeyRing, cache_bytes: int) -> None:
+    def __init__(self, *, objects: ObjectStorage, keys: KeyRing, audit_keys: AuditKeyRing, cache_bytes: int) -> None:
         """``cache_bytes`` bounds the objects, sealed as they are stored, that are kept in memory."""
         self._objects = objects
         self._keys = keys
+        self._audit_keys = audit_keys
         self._lock = threading.Lock()
-        self._pointers: LRUCache[str, tuple[str, Pointer, str | None]] = LRUCache(_POINTERS_KEPT)
+        self._pointers: LRUCache[str, _Kept] = LRUCache(_POINTER_BYTES, getsizeof=lambda kept: kept.size_bytes)
         # An object never changes, so that what was read of one once is what it is, as long as a pointer refers to it.
         self._sealed: LRUCache[str, bytes] = LRUCache(cache_bytes, getsizeof=len)
 
@@ -62,14 +75,13 @@ class UserStates:
             kept = self._pointers.get(key.prefix)
         if kept is None:
             return None
-        tag, found, key_id = kept
         try:
-            data_key = None if key_id is None else self._keys.get(key, key_id)
+            data_key = None if kept.key_id is None else self._keys.get(key, kept.key_id)
         except StoreCorrupt:
             return None
-        if key_id is not None and data_key is None:
+        if kept.key_id is not None and data_key is None:
             return None
-        return UserState(pointer=found, tag=tag, data_key=data_key)
+        return UserState(pointer=kept.pointer, tag=kept.tag, data_key=data_key)
 
     def read(self, key: UserPath) -> UserState:
         """The present state. Raises: `StoreCorrupt`."""
@@ -88,8 +100,8 @@ class UserStates:
                 if latest is not None and latest.tag == present.tag:
                     raise StoreCorrupt("The key of a stored adapter is missing; restore the key storage from a backup.")
                 continue
-            found = pointer.from_bytes_of(present.data, key=key, data_key=data_key)
-            self._keep(key, found, tag=present.tag, data_key=data_key)
+            found = pointer.from_bytes_of(present.data, key=key, data_key=data_key, vouch=self._vouch(key))
+            self._keep(key, found, tag=present.tag, data_key=data_key, size_bytes=len(present.data))
             return UserState(pointer=found, tag=present.tag, data_key=data_key)
 
     def read_raw(self, key: UserPath) -> StoredObject | None:
@@ -98,14 +110,13 @@ class UserStates:
 
     def swap(self, key: UserPath, changed: Pointer, *, expected: str | None, data_key: DataKey | None) -> str:
         """Replaces the pointer if its tag is `expected`; the new one. Raises: `ObjectChanged`."""
-        data = pointer.to_bytes_of(changed, key=key, data_key=data_key)
+        data = pointer.to_bytes_of(changed, key=key, data_key=data_key, vouch=self._vouch(key))
         try:
             tag = self._objects.swap(_pointer_name(key), data, expected=expected)
         except BaseException:
-            with self._lock:
-                self._pointers.pop(key.prefix, None)
+            self._forget_state(key)
             raise
-        self._keep(key, changed, tag=tag, data_key=data_key)
+        self._keep(key, changed, tag=tag, data_key=data_key, size_bytes=len(data))
         return tag
 
     def settle(self, key: UserPath) -> None:
@@ -142,23 +153,14 @@ class UserStates:
         name = _object_name(key, record.object)
         with self._lock:
             sealed = self._sealed.get(name)
-        if sealed is None:
-            present = self._objects.read(name)
-            if present is None:
-                return None
-            sealed = present.data
-        if found.data_key is None:
-            return None
-        data = unseal(sealed, key=found.data_key, place=_place(key, record.digest, record.version))
-        self._cache(name, sealed)
-        return data
+        if sealed is not None and found.data_key is not None:
+            return unseal(sealed, key=found.data_key, place=_place(key, record.digest, record.version))
+        return self._read_stored(key, found, record)
 
     def is_sound(self, key: UserPath, found: UserState, record: VersionRecord) -> bool:
         """Whether a version can be read from the storage, whatever is in memory."""
-        with self._lock:
-            self._sealed.pop(_object_name(key, record.object), None)
         try:
-            return self.read_object(key, found, record) is not None
+            return self._read_stored(key, found, record) is not None
         except StoreCorrupt:
             return False
 
@@ -203,14 +205,33 @@ class UserStates:
 
     def remove_vacant(self, key: UserPath, tag: str) -> None:
         """Removes a vacant pointer in that state, where the storage can do so in one step."""
+        self._forget_state(key)
         try:
             self._objects.remove_if(_pointer_name(key), expected=tag)
         except ObjectChanged:  # somebody has put a new adapter
             pass
 
-    def _keep(self, key: UserPath, found: Pointer, *, tag: str, data_key: DataKey | None) -> None:
+    def _read_stored(self, key: UserPath, found: UserState, record: VersionRecord) -> bytes | None:
+        name = _object_name(key, record.object)
+        present = self._objects.read(name)
+        if present is None or found.data_key is None:
+            return None
+        data = unseal(present.data, key=found.data_key, place=_place(key, record.digest, record.version))
+        self._cache(name, present.data)
+        return data
+
+    def _vouch(self, key: UserPath) -> pointer.Vouch:
+        return lambda message: self._audit_keys.of(key.scope).vouch(key, message)
+
+    def _keep(self, key: UserPath, found: Pointer, *, tag: str, data_key: DataKey | None, size_bytes: int) -> None:
+        key_id = None if data_key is None else data_key.key_id
         with self._lock:
-            self._pointers[key.prefix] = tag, found, None if data_key is None else data_key.key_id
+            if size_bytes <= self._pointers.maxsize:
+                self._pointers[key.prefix] = _Kept(pointer=found, tag=tag, key_id=key_id, size_bytes=size_bytes)
+
+    def _forget_state(self, key: UserPath) -> None:
+        with self._lock:
+            self._pointers.pop(key.prefix, None)
 
     def _cache(self, name: str, sealed: bytes) -> None:
         with self._lock:

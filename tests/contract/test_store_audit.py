@@ -1,25 +1,27 @@
 """What the adapter store promises of its audit log, over each storage of objects."""
 
 import json
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from hypernet.errors import PreconditionFailed, StoreUnavailable
+from hypernet.errors import PreconditionFailed, StoreCorrupt, StoreUnavailable
 from hypernet.storage import AdapterStore, TenantScope
 from hypernet.storage.audit_check import check_log
 from hypernet.storage.audit_log import hash_of, line_bytes
 from hypernet.storage.memory import MemoryObjects
-from hypernet.storage.object_storage import ObjectStorage
+from hypernet.storage.object_storage import ObjectStorage, StoredObject
 from tests.samples import sample_adapter
 from tests.storages import ACME, ADA, Wrapped, store_of
 
 
 def events(store: AdapterStore, scope: TenantScope = ACME) -> list[dict[str, Any]]:
-    """The lines of a log of one lane, without its signatures."""
-    return [line for line in map(json.loads, store.audit_lines(scope)) if "event" in line]
+    """The lines of a log in the order in which they were announced, without its signatures."""
+    lines = [line for line in map(json.loads, store.audit_lines(scope)) if "event" in line]
+    return sorted(lines, key=lambda line: line["at"])
 
 
 def test_audit_log_tells_of_every_change_and_of_nothing_else(store):
@@ -109,7 +111,6 @@ def test_audit_log_that_cannot_be_written_lets_nothing_be_changed(storages, stor
 def test_audit_log_has_the_line_of_a_change_that_was_cut_short(storages, store):
     store.put(ADA, sample_adapter(0))
     failing = store_of((FailingAt(storages[0], "ada/pointer"), storages[1]))
-    failing._log._lane = store._log._lane
     with pytest.raises(StoreUnavailable):
         failing.put(ADA, sample_adapter(1))
     assert [line["version"] for line in events(store)] == [1, 2]
@@ -128,7 +129,6 @@ def test_audit_log_withdraws_what_was_announced_and_then_refused(storages, store
 
     store.put(ADA, sample_adapter(0))
     slow = store_of((Overtaken(storages[0]), storages[1]))
-    slow._log._lane = store._log._lane
     with pytest.raises(PreconditionFailed):
         slow.put(ADA, sample_adapter(1), if_version=1)
     found = events(store)
@@ -136,21 +136,103 @@ def test_audit_log_withdraws_what_was_announced_and_then_refused(storages, store
     assert found[1]["change"] == found[3]["change"] != found[2]["change"]
 
 
-def test_audit_log_of_many_writers_is_one_chain_in_fewer_segments_than_lines(storages):
-    stores = [store_of(storages) for _ in range(2)]
+def in_one_lane(*stores: AdapterStore) -> None:
     for each in stores:
-        each._log._lane = "3"
+        tail = each._log._tail(ACME)
+        tail.lane, tail.is_known = "3", False
+
+
+def test_audit_log_of_many_writers_is_whole_and_has_fewer_segments_than_lines(storages):
+    stores = [store_of(storages) for _ in range(3)]
+    in_one_lane(*stores)
     users = [ACME.user(f"user{number}") for number in range(48)]
     with ThreadPoolExecutor(24) as pool:
-        list(pool.map(lambda number: stores[number % 2].put(users[number], sample_adapter(0)), range(48)))
+        list(pool.map(lambda number: stores[number % 3].put(users[number], sample_adapter(0)), range(48)))
     found = stores[0].verify_audit(ACME)
     assert (found.problems, found.lines) == ([], 48)
-    assert 2 <= len(storages[0].names("acme/.audit/3/")) < 48
-    # A process that comes later finds the end of the chain.
-    later = store_of(storages)
-    later._log._lane = "3"
-    later.put(ADA, sample_adapter(0))
-    assert later.verify_audit(ACME).heads["3"][0] == 49
+    assert 3 <= len(storages[0].names("acme/.audit/")) < 48
+    # Who met somebody in a lane has gone to another one.
+    assert len({each._log._tail(ACME).lane for each in stores}) == 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_audit_log_is_gone_on_with_where_its_lane_ends(storages, count):
+    for seed in range(count):
+        store = store_of(storages)
+        in_one_lane(store)
+        store.put(ADA, sample_adapter(seed))
+    assert store.verify_audit(ACME).heads["3"][0] == count
+    assert store.verify_audit(ACME).problems == []
+
+
+def test_audit_log_wakes_everybody_who_waits_however_threads_take_turns(monkeypatch):
+    """Thousands of appends under a switch interval that lets threads meet at every instruction."""
+    store = store_of((MemoryObjects(), MemoryObjects()))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            lines = list(pool.map(lambda _: store._log.append(ACME, "put"), range(3000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len({line.hash for line in lines}) == 3000
+    assert (store.verify_audit(ACME).lines, store.verify_audit(ACME).problems) == (3000, [])
+    assert all(len(list(segment.data.splitlines())) > 1 for segment in segments(store))
+
+
+def segments(store: AdapterStore) -> list[StoredObject]:
+    objects = store._objects
+    return [objects.read(name) for name in objects.names("acme/.audit/")]
+
+
+def test_audit_log_forgets_or_withdraws_what_failed_before_it_could_be_made(storages, store):
+    class Full(Wrapped):
+        def write(self, name: str, data: bytes) -> None:
+            raise StoreUnavailable("no room")
+
+    failing = store_of((Full(storages[0]), storages[1]))
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            failing.put(ADA, sample_adapter(0))
+    assert "put" not in {line["event"] for line in events(store)}
+
+
+def test_audit_key_that_was_lost_is_not_made_anew(storages, store):
+    store.put(ADA, sample_adapter(0))
+    storages[1].remove("acme/.audit")
+    with pytest.raises(StoreCorrupt, match="audit log is missing"):
+        store_of(storages).audit_key(ACME)
+
+
+def test_audit_check_beside_writers_finds_nothing(storages, store):
+    with ThreadPoolExecutor(5) as pool:
+        writing = [pool.submit(store.put, ACME.user(f"user{number}"), sample_adapter(0)) for number in range(24)]
+        while not all(future.done() for future in writing):
+            assert store_of(storages).verify_audit(ACME).problems == []
+        [future.result() for future in writing]
+
+
+HOSTILE = [
+    b"",
+    b"[]",
+    b"7",
+    b"null",
+    b"[" * 100_000,
+    b'{"lane":"0","line":1e999}',
+    b'{"lane":"0","line":true}',
+    b'{"lane":"0","line":-1}',
+    b'{"lane":"0","line":' + b"9" * 5000 + b"}",
+    b'{"lane":["0"],"line":0}',
+    b'{"lane":"../..","line":0}',
+    b'{"lane":"0","segment":0,"signature":[]}',
+    b'{"line": 0, "lane": "0"}',
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("line", HOSTILE)
+def test_audit_check_survives(line):
+    assert check_log([line], public_key="0" * 64).problems
 
 
 @pytest.fixture
@@ -210,7 +292,7 @@ def test_audit_check_finds(log, forgery):
 def test_audit_check_finds_every_single_byte_that_was_changed(log):
     lines, key = log
     whole = b"\n".join(lines)
-    for place in range(0, len(whole), 7):
+    for place in range(len(whole)):
         other = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
         assert check_log(other.split(b"\n"), public_key=key).problems, whole[place - 20 : place + 20]
 

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hypernet.errors import AdapterNotFound, StoreCorrupt, StoreUnavailable
 from hypernet.storage.audit_keys import AuditKeys
-from hypernet.storage.audit_log import AuditLine
+from hypernet.storage.audit_log import AuditLine, hash_of, line_bytes
 from hypernet.storage.object_storage import ObjectStorage
 from hypernet.storage.receipts import Receipt
 from tests.samples import sample_adapter
@@ -53,7 +55,11 @@ def test_receipt_reads_as_it_was_written(receipt):
         b"{}",
         b"[]",
         b"{" * 100_000,
-        *(json.dumps(receipt.to_dict() | change).encode() for change in ({"format": 2}, {"line": []})),
+        b'{"format":1,"public_key":"","signature":"","hash":"","line":' + b'{"a":' * 990 + b"1" + b"}" * 991,
+        *(
+            json.dumps(receipt.to_dict() | change).encode()
+            for change in ({"format": 2}, {"line": []}, {"signature": 7}, {"note": "and more"})
+        ),
     ):
         with pytest.raises(StoreCorrupt, match="not a receipt"):
             Receipt.from_bytes(other)
@@ -64,7 +70,16 @@ def test_receipt_that_was_changed_is_found_out(store, receipt):
     for name, value in content["line"].items():
         other = content["line"] | {name: value + 1 if isinstance(value, int) else f"{value}0"}
         assert Receipt.from_bytes(json.dumps(content | {"line": other}).encode()).problems()
-    for change in ({"signature": "AAAA"}, {"signature": 7}, {"public_key": "00" * 32}, {"public_key": "none"}):
+        forged = replace(receipt, line=other, hash=hash_of(line_bytes(other)))
+        assert "its signature does not match what it says" in forged.problems()
+    spelled = content["signature"][:-3] + chr(ord(content["signature"][-3]) + 1) + "=="
+    for change in (
+        {"hash": "0" * 64},
+        {"signature": "AAAA"},
+        {"signature": spelled},
+        {"public_key": "00" * 32},
+        {"public_key": "none"},
+    ):
         assert Receipt.from_bytes(json.dumps(content | change).encode()).problems()
     assert receipt.problems() == []
 
@@ -91,13 +106,13 @@ def test_erasure_drains_after_nobody_is_answered_any_more_and_before_anything_is
         store.put(ADA, sample_adapter(seed))
     seen: list[Any] = []
 
-    def drain(digests: Any) -> None:
+    def drain() -> None:
         with pytest.raises(AdapterNotFound):
             store.head(ADA)
-        seen.extend([list(digests), len(storages[0].names("acme/ada/objects/")), len(storages[1].names("acme/ada/"))])
+        seen.extend([len(storages[0].names("acme/ada/objects/")), len(storages[1].names("acme/ada/"))])
 
     store.erase(ADA, drain=drain)
-    assert seen == [[sample_adapter(0).digest, sample_adapter(1).digest], 2, 1]
+    assert seen == [2, 1]
 
 
 class DyingAt(Wrapped):
@@ -171,16 +186,90 @@ def test_erasure_whose_answer_is_lost_can_be_asked_for_again(storages, store):
     assert store.erase(ADA) == store.receipts(ADA)[0]
 
 
-def test_vacant_pointer_that_was_forged_gets_no_receipt(storages, store):
-    """The pointer of an erasure is in the clear: what it points to has to be that erasure's line."""
-
-    store.put(ACME.user("bob"), sample_adapter(0))
+def test_erasure_drains_again_where_it_was_cut_short(storages, store):
     store.put(ADA, sample_adapter(0))
     with pytest.raises(KeyboardInterrupt):
         store_of((DyingAt(storages[0], 3), storages[1])).erase(ADA)
+    drained: list[int] = []
+    store.erase(ADA, drain=lambda: drained.append(len(storages[1].names("acme/ada/"))))
+    assert drained == [1]
+
+
+def test_erasures_of_one_user_at_once_are_one(storages, store):
+    store.put(ADA, sample_adapter(0))
+    stores = [store_of(storages) for _ in range(8)]
+
+    def erase(number: int) -> Receipt | None:
+        try:
+            return stores[number].erase(ADA)
+        except AdapterNotFound:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(erase, range(8)))
+    assert {receipt.hash for receipt in found if receipt is not None} == {store.receipts(ADA)[0].hash}
+    lines = [json.loads(line) for line in store.audit_lines(ACME)]
+    assert 1 <= len([line for line in lines if line.get("event") == "erased"]) <= 8
+    assert store.verify_audit(ACME).problems == []
+
+
+def forged_vacant(store, **owed: Any) -> bytes:
+    """What somebody writes who knows the format and has no key."""
+    content = {"format": 2, "vacant": True, "commits": [], "owed": owed}
+    plain = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return json.dumps(content | {"vouched": hashlib.sha256(plain.encode()).hexdigest()}).encode()
+
+
+def test_vacant_pointer_that_was_forged_destroys_nothing_and_gets_no_receipt(storages, store):
+    store.put(ADA, sample_adapter(0))
+    live = storages[0].read("acme/ada/pointer")
+    keys = storages[1].names("acme/ada/")
+    for owed in (
+        {},
+        {"change": "0" * 32, "lane": "0", "segment": 0, "line": 0},
+        {"change": "../../../outside", "lane": "0", "segment": "x", "line": 1.5},
+    ):
+        tag = storages[0].read("acme/ada/pointer").tag
+        storages[0].swap("acme/ada/pointer", forged_vacant(store, **owed), expected=tag)
+        for call in (store.sweep, store.head, store.get, lambda key: store.put(key, sample_adapter(1))):
+            with pytest.raises(StoreCorrupt, match="pointer was changed"):
+                call(ADA)
+        assert None in list(store.sweep_tenant(ACME))
+    assert storages[1].names("acme/ada/") == keys
+    storages[0].swap("acme/ada/pointer", live.data, expected=storages[0].read("acme/ada/pointer").tag)
+    assert store.get(ADA)[1].digest == sample_adapter(0).digest
+    assert store.receipts(ADA) == []
+
+
+def test_vacant_pointer_of_another_user_is_a_forged_one(storages, store):
+    for user in ("ada", "bob"):
+        store.put(ACME.user(user), sample_adapter(0))
+    with pytest.raises(KeyboardInterrupt):
+        store_of((DyingAt(storages[0], 3), storages[1])).erase(ADA)
     forged = storages[0].read("acme/ada/pointer").data
-    present = storages[0].read("acme/bob/pointer")
-    storages[0].swap("acme/bob/pointer", forged, expected=present.tag)
-    with pytest.raises(StoreCorrupt, match="something else"):
+    storages[0].swap("acme/bob/pointer", forged, expected=storages[0].read("acme/bob/pointer").tag)
+    with pytest.raises(StoreCorrupt, match="pointer was changed"):
         store.sweep(ACME.user("bob"))
     assert store.receipts(ACME.user("bob")) == []
+
+
+def test_erasure_of_what_can_no_longer_be_read_is_one_all_the_same(storages, store):
+    for rotten in (b"rotten", b"{", b""):
+        store.put(ADA, sample_adapter(0))
+        storages[0].swap("acme/ada/pointer", rotten, expected=storages[0].read("acme/ada/pointer").tag)
+        assert store.erase(ADA).line["objects"] == 1
+        assert storages[1].names("acme/ada/") == storages[0].names("acme/ada/objects/") == {}
+
+
+def test_receipt_that_was_put_in_anothers_place_or_changed_there_is_not_given_out(storages, store, receipt):
+    bob = ACME.user("bob")
+    name = f"acme/.receipts/{store.pseudonym(ADA)}/{receipt.line['change']}"
+    data = storages[0].read(name).data
+    storages[0].write(f"acme/.receipts/{store.pseudonym(bob)}/{receipt.line['change']}", data)
+    with pytest.raises(StoreCorrupt, match="another's"):
+        store.receipts(bob)
+    storages[0].write(name, data.replace(b'"objects": 1', b'"objects": 0'))
+    with pytest.raises(StoreCorrupt):
+        store.receipts(ADA)
+    with pytest.raises(StoreCorrupt):
+        store.verify_audit(ACME)

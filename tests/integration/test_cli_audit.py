@@ -49,7 +49,7 @@ def test_erase_writes_a_receipt_that_checks_without_the_store(folder, monkeypatc
     (folder / "receipt.json").write_text((folder / "receipt.json").read_text().replace('"objects": 2', '"objects": 1'))
     changed = run("store", "verify-receipt", folder / "receipt.json")
     assert changed.exit_code == 1
-    assert "signature does not match" in changed.stdout
+    assert "not that of its line" in changed.stdout
 
 
 def test_erase_gives_the_last_receipt_again(folder):
@@ -96,3 +96,39 @@ def test_verify_receipt_refuses_what_is_none(folder):
         run("store", "verify-receipt", folder / "other.json")
     with pytest.raises(InvalidRequest, match="Cannot read"):
         run("store", "verify-receipt", folder / "none.json")
+
+
+def test_erase_ends_what_was_cut_short_and_gives_its_own_receipt(folder):
+    store, ada = open_store(read_settings()), TenantScope("local").user("ada")
+    first = json.loads(run("adapters", "erase", "ada", "--yes", "--json").stdout)
+    store.put(ada, sample_adapter(7))
+    with pytest.raises(KeyboardInterrupt):
+        store.erase(ada, drain=_die)
+    assert any((folder / "store" / "keys" / "local" / "ada").iterdir())
+
+    second = json.loads(run("adapters", "erase", "ada", "--yes", "--json").stdout)
+    assert second["line"]["change"] != first["line"]["change"]
+    assert not any((folder / "store" / name / "local" / "ada").exists() for name in ("adapters", "keys"))
+
+
+def _die() -> None:
+    raise KeyboardInterrupt
+
+
+def test_erase_takes_what_can_no_longer_be_read(folder):
+    (folder / "store" / "adapters" / "local" / "ada" / "pointer").write_bytes(b"rotten")
+    assert json.loads(run("adapters", "erase", "ada", "--yes", "--json").stdout)["line"]["objects"] == 2
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b'{"line": 1e999}', b'["\\ud800"]'])
+def test_verify_receipt_survives_what_is_none(folder, content):
+    (folder / "receipt.json").write_bytes(content)
+    with pytest.raises(InvalidRequest, match="not a receipt"):
+        run("store", "verify-receipt", folder / "receipt.json", "--json")
+
+
+def test_verify_audit_says_whether_there_was_an_earlier_check(folder):
+    anchor = folder / "anchor.json"
+    assert [
+        json.loads(run("store", "verify-audit", "--anchor", anchor, "--json").stdout)["compared"] for _ in range(2)
+    ] == [False, True]

@@ -137,3 +137,14 @@ def test_stream_whose_event_loop_is_gone_does_not_hurt_the_engine() -> None:
     loop.run_until_complete(abandon())
     loop.close()
     s.push(delta("a", last=True))
+
+
+def test_stream_cancelled_with_an_error_stops_the_answer_and_says_why() -> None:
+    s, cancelled = stream()
+    s.push(delta("a"))
+    s.cancel(EngineError("cut"))
+    s.cancel()
+    assert cancelled == [1]
+    assert next(s).text == "a"
+    with pytest.raises(EngineError, match="cut"):
+        next(s)

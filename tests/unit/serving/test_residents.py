@@ -55,7 +55,7 @@ def test_drain_waits_for_the_turns_of_that_user_alone(residents):
     turn.answer(stream())
     threading.Timer(0.2, turn.end).start()
     start = time.monotonic()
-    residents.drain(ADA, [], wait_s=10)
+    residents.drain(ADA, wait_s=10)
     assert 0.15 < time.monotonic() - start < 5
     other.end()
     other.end()
@@ -64,14 +64,14 @@ def test_drain_waits_for_the_turns_of_that_user_alone(residents):
 def test_drain_cuts_an_answer_after_its_time(residents):
     turn, answer = residents.begin(ADA), stream()
     turn.answer(answer)
-    residents.drain(ADA, [], wait_s=0.05)
+    residents.drain(ADA, wait_s=0.05)
     with pytest.raises(AdapterNotFound):
         next(answer)
 
 
 def test_drain_cuts_a_turn_that_has_no_answer_yet(residents):
     turn, answer = residents.begin(ADA), stream()
-    residents.drain(ADA, [], wait_s=0)
+    residents.drain(ADA, wait_s=0)
     with pytest.raises(AdapterNotFound):
         turn.answer(answer)
     assert answer.ended
@@ -81,7 +81,7 @@ def test_drain_leaves_turns_that_begin_later_alone(residents):
     old = residents.begin(ADA)
     new = []
     threading.Timer(0.05, lambda: (new.append(residents.begin(ADA)), old.end())).start()
-    residents.drain(ADA, [], wait_s=10)
+    residents.drain(ADA, wait_s=10)
     answer = stream()
     new[0].answer(answer)
     assert not answer.ended
