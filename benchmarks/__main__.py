@@ -24,6 +24,8 @@ def main() -> None:
     import hypernet
     from benchmarks.mixed_adapters import decode_ratios
     from benchmarks.profile_to_adapter import through_python, through_rest
+    from benchmarks.stored_adapters import measured as stored_adapters
+    from benchmarks.stored_adapters import server_is_at_hand
 
     console = Console(stderr=True)
     generator = hypernet.load(options.checkpoint)
@@ -35,6 +37,13 @@ def main() -> None:
             measures += through_rest(generator, tokens=options.tokens, repeats=options.repeats)
     with console.status("decoding with many adapters"):
         measures += decode_ratios(generator, rounds=options.rounds)
+    if not server_is_at_hand():
+        console.print(
+            "no S3 server: apt-get install ceph-mon ceph-osd radosgw, or HYPERNET_TEST_S3_URL; store left out"
+        )
+    else:
+        with console.status("a store in a bucket"):
+            measures += stored_adapters(rounds=2, operations=400)
     show(measures)
 
 

@@ -219,8 +219,6 @@ class AdapterStore:
         """
         return self._erasures.erase(key, if_version=if_version, if_digest=if_digest, drain=drain)
 
-    delete = erase
-
     def receipts(self, key: UserKey) -> list[Receipt]:
         """The receipts of this user's erasures, oldest first; they outlast what was erased."""
         return self._erasures.receipts(key)

@@ -1,16 +1,19 @@
 """The benchmarks run, on a checkpoint so small that their figures mean nothing."""
 
 import json
+from contextlib import closing
 
 import pytest
 
-from benchmarks import mixed_adapters
+from benchmarks import mixed_adapters, stored_adapters
 from benchmarks.measures import Measure, percentile, show
 from benchmarks.mixed_adapters import decode_ratios
 from benchmarks.profile_to_adapter import through_python
 from benchmarks.profiles import profile
 from hypernet.generators import Generator, load
+from hypernet.storage.s3 import S3Objects
 from tests.miniature import NAME, write_checkpoint
+from tests.s3_server import running_server
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +65,23 @@ def test_show_ends_in_one_line_of_json_with_the_bars_above_it(capsys):
     }
     assert any("at most 2" in line for line in table)
     assert any("over 2" in line for line in table)
+
+
+def test_benchmarks_of_a_store_page_through_all_users_and_seal():
+    found = [*stored_adapters.listing(users=250), *stored_adapters.sealing(repeats=2)]
+    assert {measure.name for measure in found} >= {"listing.250.ratio", "sealing.10MB.seal.p50"}
+    assert all(measure.value > 0 for measure in found)
+
+
+def test_benchmarks_of_a_store_on_a_server_give_a_ratio_for_each_route(tmp_path):
+    with running_server(tmp_path) as server:
+        with closing(S3Objects(server)) as bucket:
+            bucket.make_bucket()
+        found = list(
+            stored_adapters.against_the_bare_client(
+                server, size="100KB", label="warm", rounds=1, operations=24, cache_bytes=1 << 20
+            )
+        )
+    ratios = [measure for measure in found if measure.name.startswith("ratio.")]
+    assert [measure.bar for measure in ratios] == [1.5, 1.5, 1.15, 1.15]
+    assert all(measure.value > 0 for measure in found)
