@@ -6,8 +6,8 @@
 A kill point is a moment before the first call of the storage, between two calls, or behind the last one, and on S3
 half-way through a request's body and between the arrival of an answer and its being read; with `--grain syscalls`, one
 between two system calls on files, and half-way through a write. The last one is behind the answer to the caller. At
-each of them a process dies alone in the first three rounds, which differ in who comes by first after it, and in all
-others beside a live one that puts, reads and sweeps for the same user, with other pauses in every round.
+each of them a process dies alone in three rounds, which differ in who comes by first after it, and in all others beside
+a live one that puts, reads and sweeps for the same user, with other pauses in every round.
 
 After each death a new process's reader must see the state before the call or the one after it, whole, and the one after
 it if the dead process had its answer; the live one's puts must all be there; another writer must get through, and a
@@ -41,6 +41,8 @@ from tests.crash_scenarios import SCENARIOS, Broken
 
 TOGETHER = "writers"
 _COMMITTING = ("put", "activate", "delete", "erase")
+_ALONE = (0, 2, 4)
+"""The rounds in which nobody lives beside who dies; as many as there are `FIRST_COMERS`."""
 _PAUSES = 2
 _COUNTS = (
     *("rounds", "beside", "deaths", "acknowledged", "swept", "folders_left"),
@@ -56,12 +58,12 @@ class Task:
     moment: int | None
     """None: nobody dies."""
     number: int
-    """The first ones are alone, the others beside a live process."""
+    """Which of the rounds at this moment."""
 
     @property
     def is_beside(self) -> bool:
         """Whether another process lives beside the dying one."""
-        return self.number >= len(FIRST_COMERS)
+        return self.number not in _ALONE
 
     @property
     def words(self) -> str:
@@ -89,7 +91,8 @@ class Driver:
                 waits_s = {draw.randrange((task.moment or 0) + 1): draw.uniform(0, 4 * pace_s) for _ in range(_PAUSES)}
                 death = replace(death, waits_s=waits_s, seed=task.number)
                 companion = Companion(place, scenario, seed=draw.getrandbits(32), pace_s=pace_s)
-            first = FIRST_COMERS[(task.number + (task.moment or 0)) % len(FIRST_COMERS)]
+            turn = task.number if task.is_beside else _ALONE.index(task.number)
+            first = FIRST_COMERS[(turn + (task.moment or 0)) % len(FIRST_COMERS)]
             made = Round(place, scenario, before=before, keys=contents[1])
             try:
                 return made.run(self._defect, death, companion=companion, first=first)

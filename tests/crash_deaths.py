@@ -75,7 +75,8 @@ class Stepping(Wrapped):
 
 
 def step_in_requests(step: Step) -> None:
-    """From here on this process takes steps in its requests: half-way through a body, and once an answer has come.
+    """From here on this process takes steps in requests that change something: half-way through a body, and once an
+    answer has come.
 
     An answer that has come and is not yet read is a request that was heard: whoever dies there leaves no request on its
     way, and what is found afterwards is all there will be.
@@ -89,9 +90,10 @@ def step_in_requests(step: Step) -> None:
             step()
         send(self, data[half:])
 
-    def when_answered(self: HTTPConnection) -> Any:
-        select.select([self.sock], [], [])
-        step()
+    def when_answered(self: Any) -> Any:
+        if self._method not in ("GET", "HEAD"):
+            select.select([self.sock], [], [])
+            step()
         return getresponse(self)
 
     _replace(HTTPConnection, {"send": by_halves, "getresponse": when_answered})

@@ -32,7 +32,8 @@ from tests.crash_scenarios import (
 )
 
 FIRST_COMERS = ("sweep", "again", "put")
-"""Who comes by first after a death: a sweep, another process that makes the same call, or a writer."""
+"""Who comes by first after a death: a sweep (then a writer, and an erasure of everything), another process that makes
+the same call (then a writer, and a sweep), or a writer (then a sweep)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +206,7 @@ class Round:
         """
         swept = 0
         if first == "sweep":
-            swept += self._sweep(state)
+            swept = self._sweep(state)
         elif first == "again":
             with suppress(AdapterNotFound):
                 self._scenario.action(self._fresh())
@@ -215,21 +216,27 @@ class Round:
         state = putting(LATER, retention=self._scenario.retention)(state)
         if done and not self._scenario.finished(self._fresh(), self._storages, self._keys):
             raise Broken(f"not finished, after {first}")
-        swept += self._sweep(state)
+        if first == "sweep":
+            self._check(state, "after a later put")
+            self._check_nothing_is_over(state)
+            self._erase()
+        else:
+            swept = self._sweep(state)
+        return swept
+
+    def _erase(self) -> None:
         self._fresh().erase(KEY)
         self._check(State(), "after a later erasure")
         self._check_nothing_is_over(State())
         self._check_folders(State())
         self._check_log(receipts=False)
-        return swept
 
     def _sweep(self, state: State) -> int:
         listed = self._listed()
         swept = self._fresh().sweep(KEY)
-        if len(listed - self._listed()) != swept:
+        if len(listed) - self._check_nothing_is_over(state) != swept:
             raise Broken(f"a sweep says that it removed {swept}")
         self._check(state, "after a sweep")
-        self._check_nothing_is_over(state)
         self._folders_left += 0 if state.versions else len(self._place.folders())
         if self._fresh().sweep(KEY) != 0:
             raise Broken("a second sweep removed something")
@@ -257,13 +264,15 @@ class Round:
             if name != POINTER
         }
 
-    def _check_nothing_is_over(self, state: State) -> None:
+    def _check_nothing_is_over(self, state: State) -> int:
+        """That nothing lies there but what the state needs; how much that is."""
         listed = self._listed()
         if len(listed) != (len(state.versions) + 1 if state.versions else 0):  # the objects and the key
             raise Broken(f"left over beside {_words(state)}: {sorted(listed)}")
-        present = self._storages[0].read(POINTER)
-        if not state.versions and present is not None and (is_live(present.data) or not self._place.is_remote):
+        present = None if state.versions else self._storages[0].read(POINTER)
+        if present is not None and (is_live(present.data) or not self._place.is_remote):
             raise Broken("a pointer is left of nobody")
+        return len(listed)
 
     def _check_folders(self, state: State) -> None:
         if not state.versions and self._place.folders():

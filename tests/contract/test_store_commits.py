@@ -144,6 +144,8 @@ def test_store_says_when_it_cannot_find_out(storages, store):
                 return tag
             store.erase(ADA)
             store.put(ADA, sample_adapter(9))
+            for _ in range(64):  # as many changes as a pointer remembers
+                store.activate(ADA, 1)
             raise ObjectChanged("changed", unsure=True)
 
     with pytest.raises(StoreUnavailable, match="answer to a write was lost"):
