@@ -4,10 +4,10 @@
                           [--defect NAME] [--jobs 2]
 
 A kill point is a moment before the first call of the storage, between two calls, or behind the last one, and on S3
-half-way through a request's body and between the arrival of an answer and its being read; with `--grain syscalls`, one
-between two system calls on files, and half-way through a write. The last one is behind the answer to the caller. At
-each of them a process dies alone in three rounds, which differ in who comes by first after it, and in all others beside
-a live one that puts, reads and sweeps for the same user, with other pauses in every round.
+half-way through the body of a request and between the arrival of the answer to a change and its being read; with
+`--grain syscalls`, one between two system calls on files, and half-way through a write. The last one is behind the
+answer to the caller. At each of them a process dies alone in three rounds, which differ in who comes by first after it,
+and in all others beside a live one that puts, reads and sweeps for the same user, with other pauses in every round.
 
 After each death a new process's reader must see the state before the call or the one after it, whole, and the one after
 it if the dead process had its answer; the live one's puts must all be there; another writer must get through, and a
@@ -15,6 +15,8 @@ sweep remove what nobody refers to, and nothing else. Prints one JSON line; exit
 `--defect` the dying process has a planted defect: then something must be.
 
 `writers` is the scenario in which nobody dies: four processes put ten adapters each for one user, and a fifth sweeps.
+
+Directories lie in /dev/shm where there is one; an S3 server is started unless `HYPERNET_TEST_S3_URL` names one.
 """
 
 import argparse
@@ -221,8 +223,8 @@ def main() -> None:
     defect = DEFECTS[options["defect"]]
     options["grain"] = options["grain"] or defect.grain
     options["scenarios"] = options["scenarios"] or defect.scenarios or (*SCENARIOS, TOGETHER)
-    if options["storage"] == "s3" and (options["grain"] == "syscalls" or defect.grain == "syscalls"):
-        parser.error("system calls on files, and defects that show in them, are the directory's")
+    if options["storage"] == "s3" and (options["grain"] == "syscalls" or defect.is_of_directory):
+        parser.error("that grain, or that defect, is the directory's")
     found = run(**options)
     sys.stdout.write(json.dumps(found) + "\n")
     sys.exit(1 if found["violations"] else 0)

@@ -96,7 +96,7 @@ def step_in_requests(step: Step) -> None:
             step()
         return getresponse(self)
 
-    _replace(HTTPConnection, {"send": by_halves, "getresponse": when_answered})
+    replace_calls(HTTPConnection, {"send": by_halves, "getresponse": when_answered})
 
 
 def step_in_system_calls(step: Step) -> None:
@@ -109,7 +109,7 @@ def step_in_system_calls(step: Step) -> None:
         step()
         return written + _write(descriptor, data[half:])
 
-    _replace(os, {"write": write} | {name: _behind(step, getattr(os, name)) for name in _SYSTEM_CALLS})
+    replace_calls(os, {"write": write} | {name: _behind(step, getattr(os, name)) for name in _SYSTEM_CALLS})
 
 
 def _behind(step: Step, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,7 +121,7 @@ def _behind(step: Step, call: Callable[..., Any]) -> Callable[..., Any]:
     return stepping
 
 
-def _replace(owner: Any, calls: Mapping[str, Callable[..., Any]]) -> None:
-    # In a process that is about to die, and in no other: nothing puts them back.
+def replace_calls(owner: Any, calls: Mapping[str, Callable[..., Any]]) -> None:
+    """Replaces functions of a class or a module in this process, a child one: nothing puts them back."""
     for name, call in calls.items():
         setattr(owner, name, call)

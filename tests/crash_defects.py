@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hypernet.errors import ObjectChanged
 from hypernet.storage import directory
 from hypernet.storage.directory import DirectoryObjects
 from hypernet.storage.object_storage import ObjectStorage
 from hypernet.storage.pointer import is_live
+from tests.crash_deaths import replace_calls
 from tests.crash_scenarios import POINTER
 from tests.storages import Wrapped
 
@@ -69,7 +69,7 @@ def _write_in_place() -> None:
         os.write(descriptor, memoryview(data))
         os.close(descriptor)
 
-    _replace(DirectoryObjects, "_place", place)
+    replace_calls(DirectoryObjects, {"_place": place})
 
 
 def _lock_nothing() -> None:
@@ -80,13 +80,8 @@ def _lock_nothing() -> None:
         check_tag(self, path, expected)
         time.sleep(0.002)
 
-    _replace(directory, "_try_lock", lambda _: True)
-    _replace(DirectoryObjects, "_check_tag", slowly)
-
-
-def _replace(owner: Any, name: str, value: object) -> None:
-    # In a child process, and in no other: nothing puts it back.
-    setattr(owner, name, value)
+    replace_calls(directory, {"_try_lock": lambda _: True})
+    replace_calls(DirectoryObjects, {"_check_tag": slowly})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +96,8 @@ class Defect:
     """Where it shows."""
     grain: str = "calls"
     """The coarsest moments at which it shows."""
+    is_of_directory: bool = False
+    """Whether no other storage can have it."""
 
 
 NONE = "none"
@@ -109,6 +106,6 @@ DEFECTS = {
     "pointer-first": Defect(wrap=PointerFirst, scenarios=("put-second",)),
     "acknowledge-early": Defect(wrap=WritingBehind, scenarios=("put-second", "activate")),
     "sweep-unfenced": Defect(wrap=Unfenced, scenarios=("writers",)),
-    "in-place": Defect(plant=_write_in_place, scenarios=("put-second",), grain="syscalls"),
-    "no-lock": Defect(plant=_lock_nothing, scenarios=("put-second", "writers")),
+    "in-place": Defect(plant=_write_in_place, scenarios=("put-second",), grain="syscalls", is_of_directory=True),
+    "no-lock": Defect(plant=_lock_nothing, scenarios=("put-second", "writers"), is_of_directory=True),
 }

@@ -23,12 +23,12 @@ from tests.storages import Storages
 class Place(Protocol):
     """Where one store lies."""
 
+    is_remote: bool
+    """Whether a server keeps it: one that can fail to answer, and leaves the pointer of an erased user, vacant."""
+
     def open(self) -> Storages:
         """Its storages, opened anew: no process may use what another one has opened."""
         ...
-
-    is_remote: bool
-    """Whether a server keeps it: one that can fail to answer, and leaves the pointer of an erased user, vacant."""
 
     def folders(self) -> list[str]:
         """Folders of the user that are there."""

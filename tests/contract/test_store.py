@@ -199,7 +199,7 @@ def test_store_readers_see_an_adapter_or_none_while_it_is_deleted_and_put_again(
             reader.result()
 
 
-@pytest.mark.parametrize("call", ["head", "get", "versions", "delete", "activate"])
+@pytest.mark.parametrize("call", ["head", "get", "versions", "erase", "activate"])
 def test_store_says_the_same_for_an_unknown_user_an_erased_one_and_another_tenants(store, call):
     store.put(TenantScope("globex").user("ada"), sample_adapter())
     store.put(ACME.user("grace"), sample_adapter())

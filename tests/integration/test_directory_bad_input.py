@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -236,8 +236,7 @@ def _pipe(path: Path) -> None:
 
 
 def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        os.chdir(path.parent)  # a socket's path may not be long
+    with socket.socket(socket.AF_UNIX) as made, chdir(path.parent):  # a socket's path may not be long
         made.bind(path.name)
 
 
