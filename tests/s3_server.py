@@ -37,7 +37,9 @@ def running_server(folder: Path) -> Iterator[Server]:
             pytest.fail(message)
         pytest.skip(message)
     port = _free_port()
-    subprocess.run(["bash", str(_SCRIPT), str(folder / "ceph"), str(port)], check=True, timeout=120)  # noqa: S607
+    subprocess.run(
+        ["bash", str(_SCRIPT), str(folder / "ceph"), str(port)], check=True, timeout=120, stdout=subprocess.DEVNULL
+    )  # noqa: S607
     _ours[f"127.0.0.1:{port}"] = folder / "ceph"
     try:
         yield Server(

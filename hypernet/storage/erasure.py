@@ -56,6 +56,9 @@ class Erasures:
                     continue
                 if present is None or (found is not None and not found.pointer.versions):
                     change.withdraw()  # an attempt before this one was too late
+                    if if_version is not None or if_digest is not None:  # of nothing, neither holds
+                        self.sweep(key)
+                        raise AdapterNotFound()
                     return self._finished(key, drain)
                 if if_version is not None or if_digest is not None:
                     known = found or self._states.read(key)  # which says why it cannot be read

@@ -195,6 +195,17 @@ def test_erasure_drains_again_where_it_was_cut_short(storages, store):
     assert drained == [1]
 
 
+@pytest.mark.parametrize("condition", [{"if_version": 1}, {"if_version": 7}, {"if_digest": "0" * 64}])
+def test_erasure_on_a_condition_is_not_given_the_receipt_of_another_one(storages, store, condition):
+    store.put(ADA, sample_adapter(0))
+    with pytest.raises(KeyboardInterrupt):
+        store_of((DyingAt(storages[0], 3), storages[1])).erase(ADA)
+    with pytest.raises(AdapterNotFound):
+        store.erase(ADA, **condition)
+    assert len(store.receipts(ADA)) == 1
+    assert storages[1].names("acme/ada/") == {}
+
+
 def test_erasures_of_one_user_at_once_are_one(storages, store):
     store.put(ADA, sample_adapter(0))
     stores = [store_of(storages) for _ in range(8)]
