@@ -37,9 +37,8 @@ def running_server(folder: Path) -> Iterator[Server]:
             pytest.fail(message)
         pytest.skip(message)
     port = _free_port()
-    subprocess.run(
-        ["bash", str(_SCRIPT), str(folder / "ceph"), str(port)], check=True, timeout=120, stdout=subprocess.DEVNULL
-    )  # noqa: S607
+    command = ["bash", str(_SCRIPT), str(folder / "ceph"), str(port)]
+    subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
     _ours[f"127.0.0.1:{port}"] = folder / "ceph"
     try:
         yield Server(
