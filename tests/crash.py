@@ -47,7 +47,7 @@ _ALONE = (0, 2, 4)
 """The rounds in which nobody lives beside who dies; as many as there are `FIRST_COMERS`."""
 _PAUSES = 2
 _COUNTS = (
-    *("rounds", "beside", "deaths", "acknowledged", "swept", "folders_left"),
+    *("rounds", "beside", "deaths", "acknowledged", "swept"),
     *("live_puts", "unknown_puts", "puts_together", "swept_together"),
 )
 
@@ -123,7 +123,6 @@ class Report:
         self.counts["swept"] += found.swept
         self.counts["live_puts"] += found.live_puts
         self.counts["unknown_puts"] += found.unknown_puts
-        self.counts["folders_left"] += found.folders_left
         self.states[f"{task.scenario}: {found.state}"] += 1
 
     def add_together(self, puts: int, swept: int) -> None:

@@ -145,8 +145,6 @@ class Found:
     live_puts: int
     unknown_puts: int
     """Of the live one's, those that had no answer from the server."""
-    folders_left: int
-    """How many empty folders of a user of whom nothing else was left outlasted a sweep: a user's name, and no more."""
 
 
 class Round:
@@ -159,7 +157,6 @@ class Round:
         self._keys = keys
         self._storages = place.open()
         self._seed = 0
-        self._folders_left = 0
 
     def run(self, defect: Defect, death: Death, *, companion: Companion | None, first: str) -> Found:
         """Raises: `Broken`, with what is wrong in words."""
@@ -187,7 +184,6 @@ class Round:
             swept=swept + (live.swept if live else 0),
             live_puts=len(live.puts) if live else 0,
             unknown_puts=sum(not put.is_known for put in live.puts) if live else 0,
-            folders_left=self._folders_left,
         )
 
     def close(self) -> None:
@@ -237,7 +233,7 @@ class Round:
         if len(listed) - self._check_nothing_is_over(state) != swept:
             raise Broken(f"a sweep says that it removed {swept}")
         self._check(state, "after a sweep")
-        self._folders_left += 0 if state.versions else len(self._place.folders())
+        self._check_folders(state)
         if self._fresh().sweep(KEY) != 0:
             raise Broken("a second sweep removed something")
         return swept

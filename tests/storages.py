@@ -50,6 +50,9 @@ class Wrapped:
     def folders(self, prefix: str, *, after: str | None = None, limit: int = 1000) -> list[str]:
         return self.inner.folders(prefix, after=after, limit=limit)
 
+    def tidy(self, prefix: str) -> None:
+        self.inner.tidy(prefix)
+
     def check(self) -> None:
         self.inner.check()
 

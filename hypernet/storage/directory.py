@@ -126,6 +126,14 @@ class DirectoryObjects:
                 )
         return [name[:-1] for name in found]
 
+    def tidy(self, prefix: str) -> None:
+        """As `ObjectStorage.tidy`: removes empty folders, whose names say who was there."""
+        with self._session():
+            top = self._path(f"{prefix}_").parent
+            for folder, _, _ in os.walk(top, topdown=False, onerror=_unless_gone):
+                self._remove_empty(Path(folder))
+            self._remove_upwards(top)
+
     def check(self) -> None:
         """As `ObjectStorage.check`: writes a nameless file and makes it durable."""
         with self._session():
@@ -258,14 +266,21 @@ class DirectoryObjects:
             sync_folder(path.parent)
         except (FileNotFoundError, NotADirectoryError):
             return  # somebody else has removed it, or has done the rest
-        for folder in path.parents:
-            if folder == self._root:
-                break
-            try:
-                folder.rmdir()
-                sync_folder(folder.parent)
-            except OSError:  # not empty, or gone already
-                break
+        self._remove_upwards(path.parent)
+
+    def _remove_upwards(self, folder: Path) -> None:
+        """Removes a folder and those that it is in as far as they are empty."""
+        while folder != self._root and self._remove_empty(folder):
+            folder = folder.parent
+
+    def _remove_empty(self, folder: Path) -> bool:
+        """Whether a folder is gone: it was empty, or somebody else has removed it."""
+        try:
+            folder.rmdir()
+            sync_folder(folder.parent)
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
+        return True
 
 
 def _unless_gone(error: OSError) -> None:

@@ -113,8 +113,10 @@ class Erasures:
                 tag = self._clear(key, owed)
         except ObjectChanged:  # a writer is at work, or another sweep; the next one comes by again
             return 0
-        if found.data_key is None and tag is not None:
-            self._states.remove_vacant(key, tag)
+        if found.data_key is None:
+            if tag is not None:
+                self._states.remove_vacant(key, tag)
+            self._states.tidy(key)
         return len(objects) + len(keys)
 
     def receipts(self, key: UserPath) -> list[Receipt]:

@@ -66,6 +66,9 @@ class MemoryObjects:
         found = sorted(name for name in behind if name[0] != "." and (after is None or name > f"{after}/"))
         return [name[:-1] for name in found[:limit]]
 
+    def tidy(self, prefix: str) -> None:
+        """As `ObjectStorage.tidy`: there are no folders here."""
+
     def check(self) -> None:
         """As `ObjectStorage.check`."""
         with self._lock:

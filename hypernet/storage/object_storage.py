@@ -66,6 +66,13 @@ class ObjectStorage(Protocol):
         """
         ...
 
+    def tidy(self, prefix: str) -> None:
+        """Removes what there is of names that begin with `prefix`, which ends in `/`, if no object has such a name.
+
+        A storage with folders may have empty ones where a process died. Safe beside writers.
+        """
+        ...
+
     def check(self) -> None:
         """Returns if there is something to read from and to write to."""
         ...

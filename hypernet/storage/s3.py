@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from hypernet.errors import ObjectChanged, SettingsError, StoreUnavailable
 from hypernet.storage.object_storage import StoredObject
+from hypernet.storage.s3_transport import Answer, RequestFailed, S3Transport
 
 _Result = TypeVar("_Result")
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
@@ -43,9 +44,11 @@ _MEANINGS = {
     _DENIED: "The server denies access. Check the keys and the policy of the bucket.",
     "RequestTimeTooSkewed": "The clocks of this machine and the server differ by more than it allows. Set them.",
 }
-_FAILURES = (HTTPError, ServerError, InvalidResponseError, S3Error, KeyError, ValueError, ElementTree.ParseError)
+_FAILURES = (
+    *(RequestFailed, HTTPError, ServerError, InvalidResponseError, S3Error),
+    *(KeyError, ValueError, ElementTree.ParseError),
+)
 """What a server that fails, or is none, comes to; the last three from answers that are not S3."""
-_PIECE_BYTES = 4 << 20
 _URL_LIFETIME = timedelta(minutes=15)
 """How far servers let clocks differ for other requests, so that of a slow one writes are not refused before reads."""
 
@@ -80,6 +83,8 @@ class S3Objects:
         self._server = server
         self._closed = False
         self._deadlines = _Deadlines()
+        # For objects, which is what has to be quick; everything else is asked for by the client itself.
+        self._transport = S3Transport(connections=server.connections)
         # One attempt a request: the client's own five would each begin the time-out anew. Ours end together.
         self._http = _TimedPool(self._deadlines, num_pools=4, maxsize=server.connections, block=False, retries=False)
         try:
@@ -191,6 +196,9 @@ class S3Objects:
 
         return self._retried(attempt)
 
+    def tidy(self, prefix: str) -> None:
+        """As `ObjectStorage.tidy`: a bucket has no folders."""
+
     def check(self) -> None:
         """As `ObjectStorage.check`: asks for an object that there is none of, and lists none.
 
@@ -220,6 +228,7 @@ class S3Objects:
     def close(self) -> None:
         """As `ObjectStorage.close`."""
         self._closed = True
+        self._transport.close()
         self._http.clear()
 
     @property
@@ -230,19 +239,14 @@ class S3Objects:
         return f"{self._server.prefix}{name}"
 
     def _get(self, name: str) -> StoredObject:
-        response = self._client.get_object(self._server.bucket, self._key(name))
-        try:
-            pieces = []
-            for piece in response.stream(_PIECE_BYTES):
-                pieces.append(piece)
-                self._deadlines.check()
-            data = b"".join(pieces)
-            # A body that was cut short would otherwise be found out only by its seal.
-            if len(data) != int(response.headers.get("content-length", len(data))):
-                raise HTTPError("the body was cut short")
-            return StoredObject(data=data, tag=response.headers["etag"].strip('"'))
-        finally:
-            response.release_conn()
+        answer = self._transport.get(self._signed("GET", name), timeout_s=self._deadlines.left_s)
+        if answer.status != 200:
+            raise _error_of(answer)
+        return StoredObject(data=answer.data, tag=_tag_in(answer))
+
+    def _signed(self, method: str, name: str) -> str:
+        """A URL that the client has signed, so that any headers can go with it: it has no call for conditions."""
+        return str(self._client.get_presigned_url(method, self._server.bucket, self._key(name), expires=_URL_LIFETIME))
 
     def _is_listed(self, name: str) -> bool:
         """Whether there is an object of that name, as a listing says; also where listing is denied."""
@@ -256,15 +260,14 @@ class S3Objects:
         return first is not None and first.object_name == key
 
     def _put(self, name: str, data: bytes, headers: dict[str, str]) -> str:
-        """One PUT with headers, which `Minio.put_object` does not send; a URL signed in advance carries them."""
-        url = self._client.get_presigned_url("PUT", self._server.bucket, self._key(name), expires=_URL_LIFETIME)
-        response = self._http.request("PUT", url, body=data, headers=headers, redirect=False)
-        if response.status == 200:
-            return str(response.headers["etag"]).strip('"')
+        url, left_s = self._signed("PUT", name), self._deadlines.left_s
+        answer = self._transport.put(url, data, headers=headers, timeout_s=left_s)
+        if answer.status == 200:
+            return _tag_in(answer)
         # A condition on an object that there is none of: 404 on some servers.
-        if headers and (response.status == 412 or (response.status == 404 and b"NoSuchKey" in response.data)):
+        if headers and (answer.status == 412 or (answer.status == 404 and b"NoSuchKey" in answer.data)):
             raise _Refused
-        raise _error_of(response)
+        raise _error_of(answer)
 
     def _retried(self, attempt: Callable[[], _Result]) -> _Result:
         """What `attempt` returns, tried again after what may pass until the time is up; every one may be repeated."""
@@ -308,11 +311,6 @@ class _Deadlines:
         finally:
             self._of_thread.deadline = None
 
-    def check(self) -> None:
-        """Raises `HTTPError` once it is past."""
-        if self.left_s <= 0:
-            raise HTTPError("the time is up")
-
 
 class _TimedPool(urllib3.PoolManager):
     """Connections whose every request is waited for until the thread's deadline, and no longer."""
@@ -333,11 +331,16 @@ class _Refused(Exception):
     """The server found that the condition of a request does not hold."""
 
 
-def _error_of(response: Any) -> Exception:
+def _tag_in(answer: Answer) -> str:
+    return answer.headers["etag"].strip('"')
+
+
+def _error_of(answer: Answer) -> Exception:
+    response = urllib3.HTTPResponse(body=answer.data, headers=answer.headers, status=answer.status)
     try:
         return S3Error.fromxml(response)
     except (ElementTree.ParseError, ValueError, KeyError, AttributeError):
-        return ServerError("no error in the body", response.status)
+        return ServerError("no error in the body", answer.status)
 
 
 def _may_pass(error: Exception) -> bool:
@@ -365,4 +368,5 @@ def _meaning(error: Exception) -> str:
         return f"It answered with status {error.status_code}."
     if isinstance(error, InvalidResponseError | KeyError | ValueError | ElementTree.ParseError):
         return "It answered with something that is not S3. Check the address and the port."
-    return f"It cannot be reached in time ({type(error).__name__}). Check the address, the network and the server."
+    reason = str(error) if isinstance(error, RequestFailed) else type(error).__name__
+    return f"It cannot be reached in time ({reason}). Check the address, the network and the server."

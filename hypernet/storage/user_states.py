@@ -211,6 +211,11 @@ class UserStates:
         except ObjectChanged:  # somebody has put a new adapter
             pass
 
+    def tidy(self, key: UserPath) -> None:
+        """Removes what is left of the names of a user of whom there is nothing."""
+        self._objects.tidy(key.prefix)
+        self._keys.objects.tidy(key.prefix)
+
     def _read_stored(self, key: UserPath, found: UserState, record: VersionRecord) -> bytes | None:
         name = _object_name(key, record.object)
         present = self._objects.read(name)

@@ -65,6 +65,25 @@ def test_object_storage_removes_what_is_not_there(objects):
     assert (objects.names("a/"), objects.folders("a/")) == ({}, [])
 
 
+def test_object_storage_tidies_up_nothing_that_is_there(objects):
+    for name in ("a/b/c/object", "a/b2/object", "d/object"):
+        objects.write(name, b"data")
+    for prefix in ("a/b/", "a/", "d/", "e/f/"):
+        objects.tidy(prefix)
+    assert list(objects.names("a/")) + list(objects.names("d/")) == ["a/b/c/object", "a/b2/object", "d/object"]
+
+
+def test_directory_store_tidies_up_empty_folders_and_those_they_are_in(tmp_path):
+    objects = DirectoryObjects(tmp_path)
+    objects.write("a/left/object", b"data")
+    (tmp_path / "a/ada/objects/x").mkdir(parents=True)
+    objects.tidy("a/ada/")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["left"]
+    (tmp_path / "b/ada").mkdir(parents=True)
+    objects.tidy("b/ada/")
+    assert not (tmp_path / "b").exists()
+
+
 def test_object_storage_lists_folders_in_order_and_in_pages(objects):
     segments = ["ada", "ada-x", "ada0", "ada_", "%41da", "b~c", "zz"]
     for segment in segments:

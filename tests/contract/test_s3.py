@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
-from urllib3.exceptions import HTTPError
 
 from hypernet.cli.program import program
 from hypernet.errors import ObjectChanged, StoreUnavailable
 from hypernet.storage.s3 import S3Objects, Server
+from hypernet.storage.s3_transport import RequestFailed
 from tests.s3_proxy import Proxy
 
 
@@ -123,7 +123,7 @@ def test_s3_swap_that_was_made_and_written_over_says_that_it_is_unsure(s3_bucket
     def overtaken(name: str, data: bytes, headers: dict[str, str]) -> str:
         try:
             return put(name, data, headers)
-        except HTTPError:
+        except RequestFailed:
             present = rival.read(name)
             rival.swap(name, b"the rival's", expected=present.tag)
             raise

@@ -14,12 +14,12 @@ import minio.time
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from urllib3.exceptions import HTTPError
 
 from hypernet.errors import StoreCorrupt, StoreUnavailable
 from hypernet.storage import key_ring, sealing
 from hypernet.storage import pointer as pointers
 from hypernet.storage.s3 import S3Objects, Server
+from hypernet.storage.s3_transport import RequestFailed
 from tests.s3_proxy import Proxy
 from tests.s3_server import folder_of, running_server
 from tests.samples import sample_adapter
@@ -70,14 +70,15 @@ def test_s3_clock_that_is_slow_is_named_whatever_is_asked(s3_buckets: Iterator[S
 def test_s3_clock_that_is_fast_is_named_where_the_server_minds(s3_buckets: Iterator[Server], set_clock):
     objects = S3Objects(replace(next(s3_buckets), timeout_s=2.0))
     set_clock(20)
-    for call in (lambda: objects.read("a"), lambda: objects.names(""), lambda: objects.remove("a")):
+    for call in (lambda: objects.names(""), lambda: objects.remove("a")):
         with pytest.raises(StoreUnavailable, match="The clocks of this machine and the server differ"):
             call()
     # Ceph takes a URL that was signed in the future; others do not.
-    try:
-        objects.write("a", b"x")
-    except StoreUnavailable as error:
-        assert "clocks" in error.message  # noqa: PT017 - either outcome is right, but for another reason
+    for other in (lambda: objects.read("a"), lambda: objects.write("a", b"x")):
+        try:
+            other()
+        except StoreUnavailable as error:
+            assert "clocks" in error.message  # noqa: PT017 - either outcome is right, but for another reason
 
 
 @pytest.mark.parametrize("minutes", [-14, 14])
@@ -137,7 +138,7 @@ def test_s3_upload_that_would_go_on_where_it_was_cut_is_found_to_be_torn(s3_buck
     def resuming(name: str, data: bytes, headers: dict[str, str]) -> str:
         try:
             return put(name, data, headers)
-        except HTTPError:
+        except RequestFailed:
             return put(name, data[CUT:], headers)
 
     objects._put = resuming
