@@ -5,7 +5,6 @@ import binascii
 import hashlib
 import hmac
 import os
-import threading
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
@@ -88,13 +87,11 @@ class AuditKeyRing:
         self._objects = objects
         self._logs = logs
         self._provider = provider
-        self._lock = threading.Lock()
         self._tenants: dict[str, AuditKeys] = {}
 
     def of(self, scope: TenantScope) -> AuditKeys:
         """The tenant's keys, made at the first use."""
-        with self._lock:
-            found = self._tenants.get(scope.tenant)
+        found = self._tenants.get(scope.tenant)
         while found is None:
             present = self._objects.read(_name(scope))
             if present is not None:
@@ -108,8 +105,7 @@ class AuditKeyRing:
                 self._objects.swap(_name(scope), made, expected=None)
             except ObjectChanged:  # somebody else was first
                 continue
-        with self._lock:
-            self._tenants[scope.tenant] = found
+        self._tenants[scope.tenant] = found
         return found
 
     def rotate_root(self, scope: TenantScope) -> int:

@@ -98,7 +98,6 @@ class AuditLog:
     def __init__(self, *, objects: ObjectStorage, keys: AuditKeyRing) -> None:
         self._objects = objects
         self._keys = keys
-        self._lock = threading.Lock()
         self._tails: dict[str, _Tail] = {}
 
     def append(self, scope: TenantScope, event: str, *, user: UserPath | None = None, **facts: Any) -> AuditLine:
@@ -187,8 +186,8 @@ class AuditLog:
         return highest + 1
 
     def _tail(self, scope: TenantScope) -> _Tail:
-        with self._lock:
-            return self._tails.setdefault(scope.prefix, _Tail())
+        found = self._tails.get(scope.prefix)
+        return self._tails.setdefault(scope.prefix, _Tail()) if found is None else found
 
     def _write_for(self, batch: list[AuditEntry], scope: TenantScope, tail: _Tail) -> None:
         """Writes for all of a batch, and wakes them, and one of those who came since."""

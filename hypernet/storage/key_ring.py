@@ -16,6 +16,7 @@ import threading
 import time
 from base64 import b64decode, b64encode
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hypernet.errors import ObjectChanged, StoreCorrupt
@@ -81,12 +82,13 @@ class KeyRing:
     def get(self, key: UserPath, key_id: str) -> DataKey | None:
         """The user's data key of that name; None where it was destroyed. Raises: `StoreCorrupt`."""
         name = _name(key, key_id)
-        with self._lock:
-            found, until = self._users.get(name, (None, 0.0))
-            if found is not None and time.monotonic() < until:
+        # Without a lock, since every reader comes by here: each of these calls is a single step of the interpreter's.
+        destroyed = self._destroyed
+        found, until = self._users.get(name, (None, 0.0))
+        if found is not None and time.monotonic() < until:
+            with suppress(KeyError):
                 self._users.move_to_end(name)
-                return found
-            destroyed = self._destroyed
+            return found
         while True:
             present = self.objects.read(name)
             if present is None:
@@ -240,8 +242,7 @@ class KeyRing:
                 continue
 
     def _tenant_key(self, scope: TenantScope, keys: TenantKeys, key_id: str) -> DataKey:
-        with self._lock:
-            found = self._tenants.get((scope.tenant, key_id))
+        found = self._tenants.get((scope.tenant, key_id))
         if found is None:
             wrapped = dict(keys.wrapped).get(key_id)
             if wrapped is None:

@@ -9,6 +9,7 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hypernet.errors import InvalidName
 
@@ -16,6 +17,8 @@ MAX_NAME_LENGTH = 128
 """In characters."""
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+_RENDERED = tuple(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02x}" for byte in range(256))
+"""By byte."""
 # File systems allow 255 bytes in one name; longer renderings end in a hash instead, after a sign that no other
 # rendering contains.
 _MAX_SEGMENT_LENGTH = 200
@@ -32,7 +35,7 @@ class TenantScope:
     def __post_init__(self) -> None:
         check_name(self.tenant, what="tenant")
 
-    @property
+    @cached_property
     def prefix(self) -> str:
         """The folder, or the start of the object names, of all its users; ends in `/`."""
         return f"{segment(self.tenant)}/"
@@ -61,7 +64,7 @@ class UserKey:
         """The tenant's name."""
         return self.scope.tenant
 
-    @property
+    @cached_property
     def prefix(self) -> str:
         """The folder, or the start of the object names, of all that is this user's; ends in `/`."""
         return f"{self.scope.prefix}{segment(self.user)}/"
@@ -113,7 +116,7 @@ def segment(name: str) -> str:
     Every other byte of the UTF-8 name is written `%xx` in lower case, upper-case letters included, so that a file
     system that ignores case keeps the segments apart.
     """
-    encoded = "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02x}" for byte in name.encode())
+    encoded = "".join(_RENDERED[byte] for byte in name.encode())
     if len(encoded) <= _MAX_SEGMENT_LENGTH:
         return encoded
     return f"{encoded[:128]}{_HASH_SIGN}{hashlib.sha256(name.encode()).hexdigest()}"

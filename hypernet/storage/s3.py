@@ -6,22 +6,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Any, TypeVar
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import urllib3
 from minio import Minio
-from minio import time as signing
 from minio.error import InvalidResponseError, S3Error, ServerError
 from pydantic import SecretStr
 from urllib3.exceptions import HTTPError
 
 from hypernet.errors import ObjectChanged, SettingsError, StoreUnavailable
 from hypernet.storage.object_storage import StoredObject
-from hypernet.storage.s3_transport import Answer, RequestFailed, S3Transport
+from hypernet.storage.s3_transport import Answer, Credentials, RequestFailed, S3Transport
 
 _Result = TypeVar("_Result")
 _ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
@@ -49,8 +47,6 @@ _FAILURES = (
     *(KeyError, ValueError, ElementTree.ParseError),
 )
 """What a server that fails, or is none, comes to; the last three from answers that are not S3."""
-_URL_LIFETIME = timedelta(minutes=15)
-"""How far servers let clocks differ for other requests, so that of a slow one writes are not refused before reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +79,9 @@ class S3Objects:
         self._server = server
         self._closed = False
         self._deadlines = _Deadlines()
-        # For objects, which is what has to be quick; everything else is asked for by the client itself.
-        self._transport = S3Transport(connections=server.connections)
         # One attempt a request: the client's own five would each begin the time-out anew. Ours end together.
         self._http = _TimedPool(self._deadlines, num_pools=4, maxsize=server.connections, block=False, retries=False)
+        region = server.region or "us-east-1"
         try:
             self._client = Minio(
                 server.endpoint,
@@ -94,11 +89,19 @@ class S3Objects:
                 secret_key=server.secret_key.get_secret_value(),
                 secure=server.secure,
                 # Named, so that the client need not ask the server for it before the first request.
-                region=server.region or "us-east-1",
+                region=region,
                 http_client=self._http,
             )
+            # Where objects are on this server, which is not the same everywhere.
+            url = self._client.get_presigned_url("GET", server.bucket, "-")
         except ValueError as error:
             raise SettingsError(f"The address of the S3 server is not one: {error}.") from None
+        self._objects_url = url.partition("?")[0].removesuffix("-")
+        # For objects, which is what has to be quick and to go with conditions; the client does everything else.
+        self._transport = S3Transport(
+            Credentials(access_key=server.access_key, secret_key=server.secret_key, region=region),
+            connections=server.connections,
+        )
 
     def read(self, name: str) -> StoredObject | None:
         """As `ObjectStorage.read`."""
@@ -239,14 +242,13 @@ class S3Objects:
         return f"{self._server.prefix}{name}"
 
     def _get(self, name: str) -> StoredObject:
-        answer = self._transport.get(self._signed("GET", name), timeout_s=self._deadlines.left_s)
+        answer = self._transport.get(self._url(name), timeout_s=self._deadlines.left_s)
         if answer.status != 200:
             raise _error_of(answer)
         return StoredObject(data=answer.data, tag=_tag_in(answer))
 
-    def _signed(self, method: str, name: str) -> str:
-        """A URL that the client has signed, so that any headers can go with it: it has no call for conditions."""
-        return str(self._client.get_presigned_url(method, self._server.bucket, self._key(name), expires=_URL_LIFETIME))
+    def _url(self, name: str) -> str:
+        return f"{self._objects_url}{quote(self._key(name), safe='/')}"
 
     def _is_listed(self, name: str) -> bool:
         """Whether there is an object of that name, as a listing says; also where listing is denied."""
@@ -260,8 +262,7 @@ class S3Objects:
         return first is not None and first.object_name == key
 
     def _put(self, name: str, data: bytes, headers: dict[str, str]) -> str:
-        url, left_s = self._signed("PUT", name), self._deadlines.left_s
-        answer = self._transport.put(url, data, headers=headers, timeout_s=left_s)
+        answer = self._transport.put(self._url(name), data, headers=headers, timeout_s=self._deadlines.left_s)
         if answer.status == 200:
             return _tag_in(answer)
         # A condition on an object that there is none of: 404 on some servers.
@@ -332,11 +333,11 @@ class _Refused(Exception):
 
 
 def _tag_in(answer: Answer) -> str:
-    return answer.headers["etag"].strip('"')
+    return answer.header("etag").strip('"')
 
 
 def _error_of(answer: Answer) -> Exception:
-    response = urllib3.HTTPResponse(body=answer.data, headers=answer.headers, status=answer.status)
+    response = urllib3.HTTPResponse(body=answer.data, status=answer.status)
     try:
         return S3Error.fromxml(response)
     except (ElementTree.ParseError, ValueError, KeyError, AttributeError):
@@ -351,18 +352,8 @@ def _may_pass(error: Exception) -> bool:
     return True
 
 
-def _is_skewed(response: Any) -> bool:
-    """Whether the server's clock and ours differ so far that a URL signed here has expired there, which it denies."""
-    try:
-        return abs(signing.utcnow() - parsedate_to_datetime(response.headers["date"])) > _URL_LIFETIME
-    except (KeyError, TypeError, ValueError):
-        return False
-
-
 def _meaning(error: Exception) -> str:
     if isinstance(error, S3Error):
-        if error.code == _DENIED and _is_skewed(error.response):
-            return _MEANINGS["RequestTimeTooSkewed"]
         return _MEANINGS.get(str(error.code), f"It answered {error.code} with status {error.response.status}.")
     if isinstance(error, ServerError):
         return f"It answered with status {error.status_code}."

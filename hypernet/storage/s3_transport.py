@@ -2,12 +2,13 @@
 
 import io
 import ssl
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import certifi
 import pycurl
+from minio import time as clock
+from pydantic import SecretStr
 
 _BUFFER_BYTES = 512 << 10
 """Every piece of a body is a call into Python, for which a thread has to wait its turn."""
@@ -19,13 +20,32 @@ class RequestFailed(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What requests are signed with, by AWS's Signature Version 4."""
+
+    access_key: str
+    secret_key: SecretStr
+    region: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What a server said."""
 
     status: int
-    headers: dict[str, str]
-    """By name in lower case."""
-    data: bytes
+    head: list[bytes] = field(repr=False)
+    """Line by line, those of answers before it included, which only say that another will follow."""
+    data: bytes = field(repr=False)
+
+    def header(self, name: str) -> str:
+        """The header of that name, which is in lower case. Raises: `KeyError`."""
+        sign = f"{name}:".encode()
+        for line in reversed(self.head):
+            if line[: len(sign)].lower() == sign:
+                return line[len(sign) :].decode("latin-1").strip()
+            if line.startswith(b"HTTP/"):
+                break
+        raise KeyError(name)
 
 
 class S3Transport:
@@ -35,11 +55,12 @@ class S3Transport:
     meanwhile, but not one whose body it cannot read a second time, and of the others it makes no difference.
     """
 
-    def __init__(self, *, connections: int) -> None:
+    def __init__(self, credentials: Credentials, *, connections: int) -> None:
         """Keeps up to ``connections`` of them open; as many are made as there are threads."""
+        self._credentials = credentials
         self._kept = connections
-        self._lock = threading.Lock()
         self._idle: list[pycurl.Curl] = []
+        """Without a lock: to take one and to give it back is a single step of the interpreter's each."""
         self._certificates = _certificates()
 
     def get(self, url: str, *, timeout_s: float) -> Answer:
@@ -48,34 +69,32 @@ class S3Transport:
 
     def put(self, url: str, data: bytes, *, headers: dict[str, str], timeout_s: float) -> Answer:
         """Raises: `RequestFailed`, after ``timeout_s`` at the latest."""
-        return self._request(url, body=data, headers=headers, timeout_s=timeout_s)
+        # Without waiting to be asked for the body.
+        return self._request(url, body=data, headers=headers | {"Expect": ""}, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Closes the connections that nobody uses."""
-        with self._lock:
-            idle, self._idle, self._kept = self._idle, [], 0
-        for curl in idle:
-            curl.close()
+        self._kept = 0
+        while self._idle:
+            self._idle.pop().close()
 
     def _request(self, url: str, *, body: bytes | None, headers: dict[str, str], timeout_s: float) -> Answer:
-        lines: list[bytes] = []
+        head: list[bytes] = []
         pieces: list[bytes] = []
-        with self._lock:
-            curl = self._idle.pop() if self._idle else None
-        if curl is None:
+        try:
+            curl = self._idle.pop()
+        except IndexError:
             curl = pycurl.Curl()
         try:
-            self._prepare(curl)
+            self._prepare(curl, headers=headers)
             curl.setopt(pycurl.URL, url)
             curl.setopt(pycurl.TIMEOUT_MS, int(1000 * max(timeout_s, _MIN_TIMEOUT_S)))
-            curl.setopt(pycurl.HEADERFUNCTION, lines.append)
+            curl.setopt(pycurl.HEADERFUNCTION, head.append)
             curl.setopt(pycurl.WRITEFUNCTION, pieces.append)
             if body is not None:
                 curl.setopt(pycurl.UPLOAD, 1)
                 curl.setopt(pycurl.INFILESIZE_LARGE, len(body))
                 curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
-                # Without waiting to be asked for the body.
-                curl.setopt(pycurl.HTTPHEADER, ["Expect:", *(f"{name}: {value}" for name, value in headers.items())])
             curl.perform()
             status = int(curl.getinfo(pycurl.RESPONSE_CODE))
         except pycurl.error as error:
@@ -85,10 +104,10 @@ class S3Transport:
             curl.close()
             raise
         self._keep(curl)
-        return Answer(status=status, headers=_headers(lines), data=b"".join(pieces))
+        return Answer(status=status, head=head, data=b"".join(pieces))
 
-    def _prepare(self, curl: pycurl.Curl) -> None:
-        """Sets what is the same for all requests."""
+    def _prepare(self, curl: pycurl.Curl, *, headers: dict[str, str]) -> None:
+        """Sets what is the same for all requests, and the headers, which are signed with the rest."""
         curl.setopt(pycurl.NOSIGNAL, 1)  # which is for threads
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER_BYTES)
         curl.setopt(pycurl.UPLOAD_BUFFERSIZE, _BUFFER_BYTES)
@@ -98,14 +117,23 @@ class S3Transport:
         curl.setopt(pycurl.PROXY, "")
         for option, value in self._certificates.items():
             curl.setopt(option, value)
+        curl.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._credentials.region}:s3")
+        curl.setopt(pycurl.USERNAME, self._credentials.access_key)
+        curl.setopt(pycurl.PASSWORD, self._credentials.secret_key.get_secret_value())
+        signed = headers | {
+            # What is in the body says itself that it is whole: it is sealed.
+            "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
+            # By the clock that the requests of the client library go by.
+            "X-Amz-Date": f"{clock.utcnow():%Y%m%dT%H%M%SZ}",
+        }
+        curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" if value else f"{name}:" for name, value in signed.items()])
 
     def _keep(self, curl: pycurl.Curl) -> None:
         curl.reset()  # else it would hold what was sent and read, and what one has set would go with the next one
-        with self._lock:
-            if len(self._idle) < self._kept:
-                self._idle.append(curl)
-                return
-        curl.close()
+        if len(self._idle) < self._kept:  # or a few more, if many come at once
+            self._idle.append(curl)
+        else:
+            curl.close()
 
 
 def _certificates() -> dict[int, str]:
@@ -117,16 +145,3 @@ def _certificates() -> dict[int, str]:
     if found.capath and any(Path(found.capath).iterdir()):
         options[pycurl.CAPATH] = found.capath
     return options or {pycurl.CAINFO: certifi.where()}
-
-
-def _headers(lines: list[bytes]) -> dict[str, str]:
-    """Of the last of several answers: one that only says that another will follow comes before it."""
-    found: dict[str, str] = {}
-    for line in lines:
-        if line.startswith(b"HTTP/"):
-            found.clear()
-            continue
-        name, _, value = line.decode("latin-1").partition(":")
-        if name.strip():  # unlike the line that ends them
-            found[name.strip().lower()] = value.strip()
-    return found

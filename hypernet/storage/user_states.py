@@ -1,10 +1,7 @@
 """What is kept of one user, as it is read and replaced: the pointer, and the objects and keys that it refers to."""
 
 import os
-import threading
 from dataclasses import dataclass
-
-from cachetools import LRUCache
 
 from hypernet.errors import ObjectChanged, StoreCorrupt, StoreUnavailable
 from hypernet.storage import pointer
@@ -13,6 +10,7 @@ from hypernet.storage.key_ring import KeyRing
 from hypernet.storage.keys import UserPath
 from hypernet.storage.object_storage import ObjectStorage, StoredObject
 from hypernet.storage.pointer import VACANT, Pointer, VersionRecord
+from hypernet.storage.recent import Recent
 from hypernet.storage.sealing import DataKey, seal, unseal
 
 _POINTER = "pointer"
@@ -37,7 +35,6 @@ class _Kept:
     pointer: Pointer
     tag: str
     key_id: str | None
-    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +61,13 @@ class UserStates:
         self._objects = objects
         self._keys = keys
         self._audit_keys = audit_keys
-        self._lock = threading.Lock()
-        self._pointers: LRUCache[str, _Kept] = LRUCache(_POINTER_BYTES, getsizeof=lambda kept: kept.size_bytes)
+        self._pointers: Recent[_Kept] = Recent(_POINTER_BYTES)
         # An object never changes, so that what was read of one once is what it is, as long as a pointer refers to it.
-        self._sealed: LRUCache[str, bytes] = LRUCache(cache_bytes, getsizeof=len)
+        self._sealed: Recent[bytes] = Recent(cache_bytes)
 
     def known(self, key: UserPath) -> UserState | None:
         """The state as this process last knew it, without asking; a swap that expects it finds out if it still is."""
-        with self._lock:
-            kept = self._pointers.get(key.prefix)
+        kept = self._pointers.get(key.prefix)
         if kept is None:
             return None
         try:
@@ -151,8 +146,7 @@ class UserStates:
     def read_object(self, key: UserPath, found: UserState, record: VersionRecord) -> bytes | None:
         """The bytes of a version; None where the object is gone. Raises: `StoreCorrupt` for other bytes than those."""
         name = _object_name(key, record.object)
-        with self._lock:
-            sealed = self._sealed.get(name)
+        sealed = self._sealed.get(name)
         if sealed is not None and found.data_key is not None:
             return unseal(sealed, key=found.data_key, place=_place(key, record.digest, record.version))
         return self._read_stored(key, found, record)
@@ -230,22 +224,16 @@ class UserStates:
 
     def _keep(self, key: UserPath, found: Pointer, *, tag: str, data_key: DataKey | None, size_bytes: int) -> None:
         key_id = None if data_key is None else data_key.key_id
-        with self._lock:
-            if size_bytes <= self._pointers.maxsize:
-                self._pointers[key.prefix] = _Kept(pointer=found, tag=tag, key_id=key_id, size_bytes=size_bytes)
+        self._pointers.put(key.prefix, _Kept(pointer=found, tag=tag, key_id=key_id), size_bytes=size_bytes)
 
     def _forget_state(self, key: UserPath) -> None:
-        with self._lock:
-            self._pointers.pop(key.prefix, None)
+        self._pointers.remove(key.prefix)
 
     def _cache(self, name: str, sealed: bytes) -> None:
-        with self._lock:
-            if len(sealed) <= self._sealed.maxsize:
-                self._sealed[name] = sealed
+        self._sealed.put(name, sealed, size_bytes=len(sealed))
 
     def _remove(self, name: str) -> None:
-        with self._lock:
-            self._sealed.pop(name, None)
+        self._sealed.remove(name)
         self._objects.remove(name)
 
 

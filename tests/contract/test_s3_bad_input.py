@@ -47,10 +47,11 @@ def proxy(s3_server: Server) -> Iterator[Proxy]:
     made.close()
 
 
-def test_s3_clock_that_is_slow_is_named_whatever_is_asked(s3_buckets: Iterator[Server], set_clock):
+@pytest.mark.parametrize("minutes", [-20, 20])
+def test_s3_clock_that_is_wrong_is_named_whatever_is_asked(s3_buckets: Iterator[Server], set_clock, minutes):
     objects = S3Objects(replace(next(s3_buckets), timeout_s=2.0))
     tag = objects.swap("a/pointer", b"one", expected=None)
-    set_clock(-20)
+    set_clock(minutes)
     for call in (
         lambda: objects.read("a/pointer"),
         lambda: objects.write("a/object", b"x"),
@@ -65,20 +66,6 @@ def test_s3_clock_that_is_slow_is_named_whatever_is_asked(s3_buckets: Iterator[S
             call()
     set_clock(0)
     assert (objects.read("a/pointer").tag, list(objects.names(""))) == (tag, ["a/pointer"])
-
-
-def test_s3_clock_that_is_fast_is_named_where_the_server_minds(s3_buckets: Iterator[Server], set_clock):
-    objects = S3Objects(replace(next(s3_buckets), timeout_s=2.0))
-    set_clock(20)
-    for call in (lambda: objects.names(""), lambda: objects.remove("a")):
-        with pytest.raises(StoreUnavailable, match="The clocks of this machine and the server differ"):
-            call()
-    # Ceph takes a URL that was signed in the future; others do not.
-    for other in (lambda: objects.read("a"), lambda: objects.write("a", b"x")):
-        try:
-            other()
-        except StoreUnavailable as error:
-            assert "clocks" in error.message  # noqa: PT017 - either outcome is right, but for another reason
 
 
 @pytest.mark.parametrize("minutes", [-14, 14])

@@ -15,9 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
 
-from hypernet.storage.s3_transport import RequestFailed, S3Transport
+from hypernet.storage.s3_transport import Credentials, RequestFailed, S3Transport
 
+CREDENTIALS = Credentials(access_key="somebody", secret_key=SecretStr("a secret"), region="here-1")
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: "t"\r\n\r\nbody'
 Reply = bytes | None | Callable[[socket.socket], None]
 """What is sent for a request; None for a connection that is closed upon it."""
@@ -87,7 +89,7 @@ def served(*replies: Reply, context: ssl.SSLContext | None = None) -> Iterator[S
 
 @pytest.fixture
 def transport() -> Iterator[S3Transport]:
-    made = S3Transport(connections=2)
+    made = S3Transport(CREDENTIALS, connections=2)
     yield made
     made.close()
 
@@ -95,8 +97,10 @@ def transport() -> Iterator[S3Transport]:
 def test_answer_is_what_the_server_said_and_the_connection_is_used_again(transport):
     with served(OK, b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno") as server:
         first, second = (transport.get(server.url, timeout_s=5) for _ in range(2))
-    assert (first.status, first.headers["etag"], first.data) == (200, '"t"', b"body")
-    assert (second.status, second.headers, second.data) == (404, {"content-length": "2"}, b"no")
+    assert (first.status, first.header("etag"), first.data) == (200, '"t"', b"body")
+    assert (second.status, second.header("content-length"), second.data) == (404, "2", b"no")
+    with pytest.raises(KeyError):
+        second.header("etag")
     assert server.connections == 1
 
 
@@ -110,6 +114,16 @@ def test_headers_of_one_request_do_not_go_with_the_next_one(transport):
     assert server.requests[1].startswith(b"GET /bucket/name HTTP/1.1\r\n")
     assert server.requests[2].startswith(b"PUT /bucket/name HTTP/1.1\r\n")
     assert not [line for request in server.requests[1:] for line in request.splitlines() if b"If-" in line]
+
+
+def test_request_is_signed_with_its_condition_and_without_the_secret(transport):
+    with served(OK) as server:
+        transport.put(server.url, b"data", headers={"If-None-Match": "*"}, timeout_s=5)
+    (signed,) = (line for line in server.requests[0].splitlines() if line.startswith(b"Authorization: "))
+    assert b"Credential=somebody/" in signed
+    assert b"/here-1/s3/aws4_request" in signed
+    assert b"if-none-match" in signed
+    assert b"a secret" not in server.requests[0]
 
 
 def test_body_that_may_have_been_heard_is_not_sent_again(transport):
@@ -166,8 +180,12 @@ def test_answer_that_is_not_whole_or_none_is_a_failure(transport, reply):
 
 
 def test_headers_are_those_of_the_last_of_several_answers(transport):
-    with served(b"HTTP/1.1 100 Continue\r\nETag: early\r\n\r\n" + OK) as server:
-        assert transport.put(server.url, b"data", headers={}, timeout_s=5).headers["etag"] == '"t"'
+    early = b"HTTP/1.1 100 Continue\r\nETag: early\r\nOnly: there\r\n\r\n"
+    with served(early + OK) as server:
+        answer = transport.put(server.url, b"data", headers={}, timeout_s=5)
+    assert answer.header("etag") == '"t"'
+    with pytest.raises(KeyError):
+        answer.header("only")
 
 
 def test_redirection_is_an_answer_and_not_followed(transport):
@@ -179,10 +197,10 @@ def test_server_of_whom_nobody_vouches_is_not_told_anything(tmp_path, monkeypatc
     context = _certified(tmp_path / "server.pem")
     with served(OK, context=context) as server:
         with pytest.raises(RequestFailed, match="certificate"):
-            S3Transport(connections=1).get(server.url, timeout_s=5)
+            S3Transport(CREDENTIALS, connections=1).get(server.url, timeout_s=5)
         assert server.requests == []
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
-        assert S3Transport(connections=1).get(server.url, timeout_s=5).data == b"body"
+        assert S3Transport(CREDENTIALS, connections=1).get(server.url, timeout_s=5).data == b"body"
 
 
 def _certified(path: Path) -> ssl.SSLContext:
