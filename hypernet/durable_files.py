@@ -20,7 +20,7 @@ def replace_file(path: Path, data: bytes) -> None:
         raise
 
 
-def write_and_close(descriptor: int, data: bytes) -> None:
+def write_and_close(descriptor: int, data: bytes | bytearray) -> None:
     """Writes all of `data` to an open file, makes it durable and closes the file, also where that fails.
 
     Raises: `OSError`.

@@ -22,7 +22,7 @@ class PointerFirst(Wrapped):
 
     _waiting: tuple[str, bytes] | None = None
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         self._waiting = (name, data)
 
     def swap(self, name: str, data: bytes, *, expected: str | None) -> str:

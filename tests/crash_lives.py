@@ -49,7 +49,7 @@ class SlowWriter(Wrapped):
         self._draw = draw
         self._pace_s = pace_s
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         """As `ObjectStorage.write`."""
         super().write(name, data)
         time.sleep(self._draw.choice([0, self._draw.uniform(0, 4 * self._pace_s)]))

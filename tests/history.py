@@ -126,7 +126,7 @@ class Failing(Wrapped):
     def settle(self, name: str) -> None:
         self._asked("settle", lambda: self.inner.settle(name))
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         self._told("write", lambda: self.inner.write(name, data))
 
     def remove(self, name: str) -> None:
@@ -266,7 +266,7 @@ class Twice(Planted):
 class Pausing(Planted):
     """No defect: it leaves a sweep the time to come between an object and the pointer that refers to it."""
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         super().write(name, data)
         time.sleep(0.003)
 

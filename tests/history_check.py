@@ -374,7 +374,7 @@ class Recording(Wrapped):
         super().__init__(inner)
         self._record = record
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         self._changed(name, data, lambda: self.inner.write(name, data))
 
     def swap(self, name: str, data: bytes, *, expected: str | None) -> str:

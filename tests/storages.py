@@ -29,7 +29,7 @@ class Wrapped:
     def read(self, name: str) -> StoredObject | None:
         return self.inner.read(name)
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         self.inner.write(name, data)
 
     def swap(self, name: str, data: bytes, *, expected: str | None) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -60,6 +61,8 @@ class Adapter:
 
     def folded(self) -> "Adapter":
         """The same update of the weights with `scaling` 1.0, in float32: the scaling is multiplied into every B."""
+        if self.scaling == 1.0 and all(pair.a.dtype == pair.b.dtype == torch.float32 for pair in self.modules.values()):
+            return self
         return replace(
             self,
             scaling=1.0,
@@ -93,6 +96,21 @@ class Adapter:
         if not data.startswith(adapter._canonical_header()):
             raise AdapterInvalid("The adapter file is sound but not in canonical form; load it as a PEFT folder.")
         adapter.__dict__["digest"] = hashlib.sha256(data).hexdigest()
+        return adapter
+
+    @classmethod
+    def from_vouched_bytes(cls, data: bytearray, *, digest: str) -> "Adapter":
+        """As `from_canonical_bytes`, in a tenth of the time, where the caller vouches for what it would find out.
+
+        That is: that these bytes are what `canonical_bytes` made of an adapter that `validate` had found sound, and
+        that this is their digest. They are given away: the tensors lie in them. Raises: `AdapterInvalid` where they
+        cannot be read at all.
+        """
+        file = tensor_file.decode_encoded(data)
+        modules = {name: LoraPair(a=a, b=b) for name, (a, b) in peft_folder.pairs(file.tensors).items()}
+        rank = next(iter(modules.values())).a.shape[0]
+        adapter = cls(modules=modules, rank=rank, scaling=1.0, provenance=_provenance(file))
+        adapter.__dict__["digest"] = digest
         return adapter
 
     def save(self, folder: Path | str) -> None:

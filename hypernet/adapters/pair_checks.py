@@ -44,7 +44,7 @@ def check_pairs(pairs: Mapping[str, tuple[Tensor, Tensor]], *, rank: int | None 
                 f"they are {list(a.shape)} and {list(b.shape)}."
             )
         # As folded: multiplied first, a sound B may pass what float32 holds.
-        _check_values(name, a.detach(), b.detach().float() * scaling)
+        _check_values(name, a.detach(), b.detach() if scaling == 1.0 else b.detach().float() * scaling)
     ranks = {a.shape[0] for a, _ in pairs.values()}
     shared = min(ranks) if rank is None else rank
     if ranks != {shared}:

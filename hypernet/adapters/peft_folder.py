@@ -59,17 +59,18 @@ def key_b(module: str) -> str:
 
 def pairs(tensors: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """A and B by module name. Raises: `AdapterInvalid` for a tensor that is neither, or one without the other."""
-    names: list[str] = []
-    for key in tensors:
-        if not key.startswith(_PREFIX) or not key.endswith((_SUFFIX_A, _SUFFIX_B)):
+    found: dict[str, dict[str, Tensor]] = {_SUFFIX_A: {}, _SUFFIX_B: {}}
+    for key, tensor in tensors.items():
+        suffix = _SUFFIX_A if key.endswith(_SUFFIX_A) else _SUFFIX_B
+        if not key.startswith(_PREFIX) or not key.endswith(suffix):
             raise AdapterInvalid(
                 f"The adapter holds a tensor {key[:120]!r}; only LoRA pairs of linear layers are supported."
             )
-        names.append(key.removeprefix(_PREFIX).removesuffix(_SUFFIX_A).removesuffix(_SUFFIX_B))
-    for name in names:
-        if key_a(name) not in tensors or key_b(name) not in tensors:
-            raise AdapterInvalid(f"Module {name[:120]!r} of the adapter has only one of its two tensors A and B.")
-    return {name: (tensors[key_a(name)], tensors[key_b(name)]) for name in sorted(set(names))}
+        found[suffix][key[len(_PREFIX) : -len(suffix)]] = tensor
+    all_a, all_b = found[_SUFFIX_A], found[_SUFFIX_B]
+    for name in sorted(all_a.keys() ^ all_b.keys()):
+        raise AdapterInvalid(f"Module {name[:120]!r} of the adapter has only one of its two tensors A and B.")
+    return {name: (all_a[name], all_b[name]) for name in sorted(all_a)}
 
 
 def config_json(modules: Collection[str], *, rank: int, base_model: str) -> bytes:

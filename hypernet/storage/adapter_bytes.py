@@ -13,9 +13,12 @@ def to_bytes(adapter: Adapter) -> tuple[str, bytes]:
     return hashlib.sha256(data).hexdigest(), data
 
 
-def from_bytes(data: bytes) -> Adapter:
-    """The adapter that was put, from bytes whose seal says that they are those. Raises: `StoreCorrupt`."""
+def from_bytes(data: bytearray, *, digest: str) -> Adapter:
+    """The adapter that was put, from bytes whose seal says that they are those of that digest, and which it keeps.
+
+    Raises: `StoreCorrupt`.
+    """
     try:
-        return Adapter.from_canonical_bytes(data)
+        return Adapter.from_vouched_bytes(data, digest=digest)
     except AdapterInvalid as error:
         raise StoreCorrupt(f"A stored adapter cannot be read: {error.message}") from error

@@ -53,7 +53,7 @@ class DirectoryObjects:
                 self._check_present()
         return None if data is None else StoredObject(data=data, tag=tag_of(data))
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         """As `ObjectStorage.write`; the folders on the way to it are durable once something is swapped in there."""
         with self._session():
             self._place(self._path(name), data)
@@ -224,7 +224,7 @@ class DirectoryObjects:
         if not (self._root / _LOCKS).is_dir():
             raise StoreUnavailable("The directory store's root is gone. Check that its disk is mounted.")
 
-    def _place(self, path: Path, data: bytes) -> None:
+    def _place(self, path: Path, data: bytes | bytearray) -> None:
         """Content durable, then its name, then the names on the way to it; the file's whole content in one step."""
         for attempt in range(_ATTEMPTS):
             try:
@@ -237,7 +237,7 @@ class DirectoryObjects:
                 if attempt == _ATTEMPTS - 1:
                     raise
 
-    def _place_once(self, path: Path, data: bytes) -> None:
+    def _place_once(self, path: Path, data: bytes | bytearray) -> None:
         unfinished = path.with_name(path.name + _UNFINISHED)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(unfinished, flags, 0o600)

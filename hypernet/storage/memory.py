@@ -20,7 +20,7 @@ class MemoryObjects:
             data = self._opened().get(name)
         return None if data is None else StoredObject(data=data, tag=tag_of(data))
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         """As `ObjectStorage.write`, without durability."""
         with self._lock:
             self._opened()[name] = bytes(data)

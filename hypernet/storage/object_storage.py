@@ -26,7 +26,7 @@ class ObjectStorage(Protocol):
         """The object; None if there is none."""
         ...
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         """Writes an object that never changes; durable when it returns. Names are not used twice."""
         ...
 

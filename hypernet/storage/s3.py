@@ -120,7 +120,7 @@ class S3Objects:
 
         return self._retried(attempt)
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes | bytearray) -> None:
         """As `ObjectStorage.write`; one request however large."""
         self._retried(lambda: self._put(name, data, {}))
 
@@ -261,7 +261,7 @@ class S3Objects:
             raise
         return first is not None and first.object_name == key
 
-    def _put(self, name: str, data: bytes, headers: dict[str, str]) -> str:
+    def _put(self, name: str, data: bytes | bytearray, headers: dict[str, str]) -> str:
         answer = self._transport.put(self._url(name), data, headers=headers, timeout_s=self._deadlines.left_s)
         if answer.status == 200:
             return _tag_in(answer)

@@ -1,6 +1,5 @@
 """Requests for whole objects to an S3 server, by libcurl: sent once, over in time, and half as dear as in Python."""
 
-import io
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +66,7 @@ class S3Transport:
         """Raises: `RequestFailed`, after ``timeout_s`` at the latest."""
         return self._request(url, body=None, headers={}, timeout_s=timeout_s)
 
-    def put(self, url: str, data: bytes, *, headers: dict[str, str], timeout_s: float) -> Answer:
+    def put(self, url: str, data: bytes | bytearray, *, headers: dict[str, str], timeout_s: float) -> Answer:
         """Raises: `RequestFailed`, after ``timeout_s`` at the latest."""
         # Without waiting to be asked for the body.
         return self._request(url, body=data, headers=headers | {"Expect": ""}, timeout_s=timeout_s)
@@ -78,7 +77,9 @@ class S3Transport:
         while self._idle:
             self._idle.pop().close()
 
-    def _request(self, url: str, *, body: bytes | None, headers: dict[str, str], timeout_s: float) -> Answer:
+    def _request(
+        self, url: str, *, body: bytes | bytearray | None, headers: dict[str, str], timeout_s: float
+    ) -> Answer:
         head: list[bytes] = []
         pieces: list[bytes] = []
         try:
@@ -94,7 +95,7 @@ class S3Transport:
             if body is not None:
                 curl.setopt(pycurl.UPLOAD, 1)
                 curl.setopt(pycurl.INFILESIZE_LARGE, len(body))
-                curl.setopt(pycurl.READFUNCTION, io.BytesIO(body).read)
+                curl.setopt(pycurl.READFUNCTION, _Body(body).read)
             curl.perform()
             status = int(curl.getinfo(pycurl.RESPONSE_CODE))
         except pycurl.error as error:
@@ -134,6 +135,18 @@ class S3Transport:
             self._idle.append(curl)
         else:
             curl.close()
+
+
+class _Body:
+    """What is sent, piece by piece, of which there is no second copy."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._left = memoryview(data)
+
+    def read(self, size: int) -> bytes:
+        """The next piece; empty at the end."""
+        piece, self._left = self._left[:size], self._left[size:]
+        return bytes(piece)
 
 
 def _certificates() -> dict[int, str]:

@@ -14,6 +14,7 @@ _MAGIC = b"hypernet"
 _FORMAT = 1
 _NONCE_BYTES = 12
 _KEY_ID_BYTES = 16
+_TAG_BYTES = 16
 _HEADER_BYTES = len(_MAGIC) + 1 + _KEY_ID_BYTES + _NONCE_BYTES
 KEY_ID_LENGTH = 2 * _KEY_ID_BYTES
 """Of a key's name, in hexadecimal digits."""
@@ -40,11 +41,20 @@ def seal(data: bytes, *, key: DataKey, place: Sequence[str]) -> bytes:
 
     Source: NIST SP 800-38D, sections 5.2.1.1 and 8.3.
     """
+    return bytes(seal_buffer(data, key=key, place=place))
+
+
+def seal_buffer(data: bytes, *, key: DataKey, place: Sequence[str]) -> bytearray:
+    """As `seal`, for a caller who has megabytes of them, of which it matters how often they are copied."""
     header = _MAGIC + bytes([_FORMAT]) + bytes.fromhex(key.key_id) + os.urandom(_NONCE_BYTES)
-    return header + AESGCM(key.secret).encrypt(header[-_NONCE_BYTES:], data, _bound(header, place))
+    sealed = bytearray(len(header) + len(data) + _TAG_BYTES)
+    sealed[: len(header)] = header
+    with memoryview(sealed) as view:
+        AESGCM(key.secret).encrypt_into(header[-_NONCE_BYTES:], data, _bound(header, place), view[len(header) :])
+    return sealed
 
 
-def key_id_of(data: bytes) -> str:
+def key_id_of(data: bytes | bytearray) -> str:
     """The name of the key that `seal` used. Raises: `StoreCorrupt` for anything that it did not write."""
     if len(data) < _HEADER_BYTES or not data.startswith(_MAGIC):
         raise StoreCorrupt("A stored object is not one of this store; restore it from a backup or remove it.")
@@ -53,16 +63,22 @@ def key_id_of(data: bytes) -> str:
             f"A stored object is of sealing format {data[len(_MAGIC)]}, this version reads {_FORMAT}. Use the version "
             "of this program that wrote it, or a newer one."
         )
-    return data[len(_MAGIC) + 1 :][:_KEY_ID_BYTES].hex()
+    return data[len(_MAGIC) + 1 : len(_MAGIC) + 1 + _KEY_ID_BYTES].hex()
 
 
 def unseal(data: bytes, *, key: DataKey, place: Sequence[str]) -> bytes:
     """What was sealed at ``place``. Raises: `StoreCorrupt` for other bytes, another key or another place."""
+    return bytes(unseal_buffer(data, key=key, place=place))
+
+
+def unseal_buffer(data: bytes | bytearray, *, key: DataKey, place: Sequence[str]) -> bytearray:
+    """As `unseal`, for a caller who goes on in these bytes: of megabytes it matters how often they are copied."""
     key_id_of(data)
-    # A view: adapters are megabytes, and a slice would be a copy.
-    header, ciphertext = data[:_HEADER_BYTES], memoryview(data)[_HEADER_BYTES:]
+    header, ciphertext = bytes(data[:_HEADER_BYTES]), memoryview(data)[_HEADER_BYTES:]
     try:
-        return AESGCM(key.secret).decrypt(header[-_NONCE_BYTES:], ciphertext, _bound(header, place))
+        found = bytearray(len(ciphertext) - _TAG_BYTES)
+        AESGCM(key.secret).decrypt_into(header[-_NONCE_BYTES:], ciphertext, _bound(header, place), found)
+        return found
     except (InvalidTag, ValueError):
         raise StoreCorrupt(
             "A stored object was changed, or belongs to another place; generate it again or restore it from a backup."

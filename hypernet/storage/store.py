@@ -148,7 +148,7 @@ class AdapterStore:
             record = existing(found.pointer).record(version)
             data = self._states.read_object(key, found, record)
             if data is not None:
-                return found.pointer.stored(record.version), adapter_bytes.from_bytes(data)
+                return found.pointer.stored(record.version), adapter_bytes.from_bytes(data, digest=record.digest)
             # It may have been deleted, or pruned, since its pointer was read.
             latest = self._states.read(key)
             if latest.tag == found.tag:

@@ -11,7 +11,7 @@ from hypernet.storage.keys import UserPath
 from hypernet.storage.object_storage import ObjectStorage, StoredObject
 from hypernet.storage.pointer import VACANT, Pointer, VersionRecord
 from hypernet.storage.recent import Recent
-from hypernet.storage.sealing import DataKey, seal, unseal
+from hypernet.storage.sealing import DataKey, seal_buffer, unseal_buffer
 
 _POINTER = "pointer"
 _POINTER_BYTES = 16 << 20
@@ -63,7 +63,7 @@ class UserStates:
         self._audit_keys = audit_keys
         self._pointers: Recent[_Kept] = Recent(_POINTER_BYTES)
         # An object never changes, so that what was read of one once is what it is, as long as a pointer refers to it.
-        self._sealed: Recent[bytes] = Recent(cache_bytes)
+        self._sealed: Recent[bytes | bytearray] = Recent(cache_bytes)
 
     def known(self, key: UserPath) -> UserState | None:
         """The state as this process last knew it, without asking; a swap that expects it finds out if it still is."""
@@ -143,12 +143,12 @@ class UserStates:
             raise StoreUnavailable(UNKNOWN) from None
         return False
 
-    def read_object(self, key: UserPath, found: UserState, record: VersionRecord) -> bytes | None:
+    def read_object(self, key: UserPath, found: UserState, record: VersionRecord) -> bytearray | None:
         """The bytes of a version; None where the object is gone. Raises: `StoreCorrupt` for other bytes than those."""
         name = _object_name(key, record.object)
         sealed = self._sealed.get(name)
         if sealed is not None and found.data_key is not None:
-            return unseal(sealed, key=found.data_key, place=_place(key, record.digest, record.version))
+            return unseal_buffer(sealed, key=found.data_key, place=_place(key, record.digest, record.version))
         return self._read_stored(key, found, record)
 
     def is_sound(self, key: UserPath, found: UserState, record: VersionRecord) -> bool:
@@ -161,7 +161,7 @@ class UserStates:
     def write_object(self, key: UserPath, data: bytes, *, data_key: DataKey, digest: str, version: int) -> str:
         """Writes the bytes of a version that is still to be; the object's name in its record."""
         name = os.urandom(16).hex()
-        sealed = seal(data, key=data_key, place=_place(key, digest, version))
+        sealed = seal_buffer(data, key=data_key, place=_place(key, digest, version))
         self._objects.write(_object_name(key, name), sealed)
         self._cache(_object_name(key, name), sealed)
         return name
@@ -210,12 +210,12 @@ class UserStates:
         self._objects.tidy(key.prefix)
         self._keys.objects.tidy(key.prefix)
 
-    def _read_stored(self, key: UserPath, found: UserState, record: VersionRecord) -> bytes | None:
+    def _read_stored(self, key: UserPath, found: UserState, record: VersionRecord) -> bytearray | None:
         name = _object_name(key, record.object)
         present = self._objects.read(name)
         if present is None or found.data_key is None:
             return None
-        data = unseal(present.data, key=found.data_key, place=_place(key, record.digest, record.version))
+        data = unseal_buffer(present.data, key=found.data_key, place=_place(key, record.digest, record.version))
         self._cache(name, present.data)
         return data
 
@@ -229,7 +229,7 @@ class UserStates:
     def _forget_state(self, key: UserPath) -> None:
         self._pointers.remove(key.prefix)
 
-    def _cache(self, name: str, sealed: bytes) -> None:
+    def _cache(self, name: str, sealed: bytes | bytearray) -> None:
         self._sealed.put(name, sealed, size_bytes=len(sealed))
 
     def _remove(self, name: str) -> None:

@@ -187,7 +187,7 @@ def segments(store: AdapterStore) -> list[StoredObject]:
 
 def test_audit_log_forgets_or_withdraws_what_failed_before_it_could_be_made(storages, store):
     class Full(Wrapped):
-        def write(self, name: str, data: bytes) -> None:
+        def write(self, name: str, data: bytes | bytearray) -> None:
             raise StoreUnavailable("no room")
 
     failing = store_of((Full(storages[0]), storages[1]))

@@ -3,6 +3,7 @@ import io
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -89,6 +90,49 @@ def test_adapter_saved_and_loaded_is_the_same(tmp_path, dtype):
     assert loaded.rank == 2
     assert loaded.provenance == adapter.provenance
     assert all(torch.equal(loaded.modules[name].b, pair.b) for name, pair in adapter.folded().modules.items())
+
+
+def test_adapter_from_vouched_bytes_is_the_same_and_lies_in_them():
+    adapter = sample_adapter(modules=("model.layers.1.mlp.down_proj", "model.layers.0.mlp.up_proj", "b.a_b"))
+    data = bytearray(adapter.canonical_bytes())
+    again = Adapter.from_vouched_bytes(data, digest=adapter.digest)
+    assert (again.digest, again.rank, again.scaling) == (adapter.digest, adapter.rank, 1.0)
+    assert again.provenance == adapter.provenance
+    assert again.canonical_bytes() == adapter.canonical_bytes()
+    assert list(again.modules) == sorted(adapter.modules)
+    start, end = (torch.frombuffer(data, dtype=torch.uint8).data_ptr() + offset for offset in (0, len(data)))
+    assert all(start <= tensor.data_ptr() < end for pair in again.modules.values() for tensor in (pair.a, pair.b))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00" * 8,
+        b"\xff" * 40,
+        b"\x02" + bytes(7) + b"{}",
+        b"\x02" + bytes(7) + b"[]",
+        (1 << 62).to_bytes(8, "little"),
+    ],
+)
+def test_adapter_from_vouched_bytes_that_are_none_is_refused(data):
+    with pytest.raises(AdapterInvalid):
+        Adapter.from_vouched_bytes(bytearray(data), digest="0" * 64)
+
+
+def test_adapter_from_vouched_bytes_that_were_cut_is_refused():
+    data = sample_adapter().canonical_bytes()
+    for end in range(0, len(data), 97):
+        with pytest.raises(AdapterInvalid):
+            Adapter.from_vouched_bytes(bytearray(data[:end]), digest="0" * 64)
+
+
+def test_adapter_that_is_folded_already_is_itself_when_folded():
+    adapter = sample_adapter()
+    assert adapter.folded() is adapter
+    twice = replace(adapter, scaling=2.0)
+    assert twice.folded().folded() is not twice
+    assert twice.folded().scaling == 1.0
 
 
 def test_adapter_from_canonical_bytes_is_the_same():
