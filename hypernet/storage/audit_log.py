@@ -131,7 +131,7 @@ class AuditLog:
                     tail.is_writing = True
                     batch, tail.entries = tail.entries[:_MAX_LINES], tail.entries[_MAX_LINES:]
             if batch is None:
-                entry.turn.wait()
+                self._wait_turn(entry, tail)
             else:
                 self._write_for(batch, scope, tail)
         if isinstance(entry.written, StoreError):
@@ -189,6 +189,18 @@ class AuditLog:
         found = self._tails.get(scope.prefix)
         return self._tails.setdefault(scope.prefix, _Tail()) if found is None else found
 
+    def _wait_turn(self, entry: AuditEntry, tail: _Tail) -> None:
+        try:
+            entry.turn.wait()
+        except BaseException:
+            # Interrupted, perhaps just when it was to write for all: then another one is.
+            with tail.lock:
+                entry.is_waiting = False
+                other = None if tail.is_writing else _next_of(tail)
+            if other is not None:
+                other.turn.set()
+            raise
+
     def _write_for(self, batch: list[AuditEntry], scope: TenantScope, tail: _Tail) -> None:
         """Writes for all of a batch, and wakes them, and one of those who came since."""
         try:
@@ -203,8 +215,8 @@ class AuditLog:
             with tail.lock:
                 tail.is_writing = False
                 # One who waits: another may be busy elsewhere, or never come.
-                woken = [*batch, *[entry for entry in tail.entries if entry.is_waiting][:1]]
-            for each in woken:
+                other = _next_of(tail)
+            for each in batch if other is None else [*batch, other]:
                 each.turn.set()
 
     def _write(self, scope: TenantScope, keys: AuditKeys, tail: _Tail, batch: list[AuditEntry]) -> None:
@@ -251,6 +263,11 @@ class AuditLog:
                 raise StoreCorrupt("A segment of the audit log was changed; restore it from a backup.")
             tail.line, tail.prev = content["line"] + 1, hash_of(data[0])
         tail.is_known = True
+
+
+def _next_of(tail: _Tail) -> AuditEntry | None:
+    """Somebody who waits to write."""
+    return next((entry for entry in tail.entries if entry.is_waiting), None)
 
 
 def read_line(data: bytes) -> dict[str, Any] | None:

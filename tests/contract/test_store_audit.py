@@ -2,6 +2,8 @@
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -178,6 +180,40 @@ def test_audit_log_wakes_everybody_who_waits_however_threads_take_turns(monkeypa
     assert len({line.hash for line in lines}) == 3000
     assert (store.verify_audit(ACME).lines, store.verify_audit(ACME).problems) == (3000, [])
     assert all(len(list(segment.data.splitlines())) > 1 for segment in segments(store))
+
+
+def test_audit_log_goes_on_without_one_who_is_interrupted_when_it_is_his_turn():
+    class Interrupted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            super().wait(timeout)
+            raise KeyboardInterrupt
+
+    class Held(Wrapped):
+        def swap(self, name: str, data: bytes, *, expected: str | None) -> str:
+            if "/.audit/" in name and not begun.is_set():
+                begun.set()
+                assert free.wait(10)
+            return super().swap(name, data, expected=expected)
+
+    begun, free = threading.Event(), threading.Event()
+    log = store_of((Held(MemoryObjects()), MemoryObjects()))._log
+    log._keys.of(ACME)
+    with ThreadPoolExecutor(3) as pool:
+        writing = pool.submit(log.append, ACME, "put")
+        assert begun.wait(10)
+        interrupted, other = (log.begin(ACME, "put") for _ in range(2))
+        interrupted.turn = Interrupted()
+        gone = pool.submit(log.wait, ACME, interrupted)
+        waiting = pool.submit(log.wait, ACME, other)
+        while not (interrupted.is_waiting and other.is_waiting):
+            time.sleep(0.001)
+        free.set()
+        with pytest.raises(KeyboardInterrupt):
+            gone.result(10)
+        assert waiting.result(10).content["line"] == 2
+        assert writing.result(10).content["line"] == 0
+    # He had handed it in, and it may stand there.
+    assert interrupted.written.content["line"] == 1
 
 
 def segments(store: AdapterStore) -> list[StoredObject]:
