@@ -11,7 +11,9 @@ from typing import Any
 
 from urllib3.connection import HTTPConnection
 
+from hypernet.storage import s3_transport
 from hypernet.storage.object_storage import ObjectStorage
+from hypernet.storage.s3_transport import Answer, S3Transport, _Body
 from tests.storages import Wrapped
 
 Step = Callable[[], None]
@@ -81,14 +83,26 @@ def step_in_requests(step: Step) -> None:
     An answer that has come and is not yet read is a request that was heard: whoever dies there leaves no request on its
     way, and what is found afterwards is all there will be.
     """
-    send, getresponse = HTTPConnection.send, HTTPConnection.getresponse
+    getresponse, put = HTTPConnection.getresponse, S3Transport.put
 
-    def by_halves(self: HTTPConnection, data: Any) -> None:
-        half = 0 if data.endswith(b"\r\n\r\n") else len(data) // 2  # the head of a request goes out in one
-        if half:
-            send(self, data[:half])
-            step()
-        send(self, data[half:])
+    class Halves(_Body):
+        """A body of which the first piece that is asked for is half of it."""
+
+        def __init__(self, data: bytes | bytearray) -> None:
+            super().__init__(data)
+            self._first = len(data) // 2
+
+        def read(self, size: int) -> bytes:
+            if self._first:
+                size, self._first = min(size, self._first), 0
+            else:
+                step()
+            return super().read(size)
+
+    def heard(self: S3Transport, url: str, data: bytes | bytearray, **options: Any) -> Answer:
+        answer = put(self, url, data, **options)
+        step()
+        return answer
 
     def when_answered(self: Any) -> Any:
         if self._method not in ("GET", "HEAD"):
@@ -96,7 +110,9 @@ def step_in_requests(step: Step) -> None:
             step()
         return getresponse(self)
 
-    replace_calls(HTTPConnection, {"send": by_halves, "getresponse": when_answered})
+    replace_calls(s3_transport, {"_Body": Halves})
+    replace_calls(S3Transport, {"put": heard})
+    replace_calls(HTTPConnection, {"getresponse": when_answered})
 
 
 def step_in_system_calls(step: Step) -> None:
