@@ -79,8 +79,11 @@ class KeyRing:
                 return self._remember(key, made)
             self.objects.remove(_name(key, made.key_id))
 
-    def get(self, key: UserPath, key_id: str) -> DataKey | None:
-        """The user's data key of that name; None where it was destroyed. Raises: `StoreCorrupt`."""
+    def get(self, key: UserPath, key_id: str, *, keep: bool = True) -> DataKey | None:
+        """The user's data key of that name; None where it was destroyed. Raises: `StoreCorrupt`.
+
+        It is kept in memory for a while, unless not to ``keep`` it is asked for.
+        """
         name = _name(key, key_id)
         # Without a lock, since every reader comes by here: each of these calls is a single step of the interpreter's.
         destroyed = self._destroyed
@@ -100,6 +103,8 @@ class KeyRing:
                 if latest is not None and latest.tag == present.tag:
                     raise
                 continue  # wrapped anew, or destroyed, between the reading of it and of the tenant's keys
+            if not keep:
+                return found
             # Unless one was destroyed meanwhile, perhaps this one: nobody is to find it here later.
             return self._remember(key, found, unless_destroyed_since=destroyed)
 

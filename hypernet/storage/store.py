@@ -278,7 +278,7 @@ class AdapterStore:
         known, unreadable = set(), 0
         for key in self._paths(scope):
             try:
-                known |= set(pointer.named_changes(self._states.read(key).pointer))
+                known |= set(pointer.named_changes(self._states.read(key, keep=False).pointer))
             except StoreCorrupt:
                 unreadable += 1
         given = set(self._erasures.hashes_of_receipts(scope))
@@ -351,7 +351,7 @@ class AdapterStore:
     def _user_in(self, scope: TenantScope, folder: str) -> str | None:
         """The name of the user whose folder this is; None where there is no adapter, or something not of this store."""
         try:
-            name = self._states.read(scope.listed(folder)).pointer.user
+            name = self._states.read(scope.listed(folder), keep=False).pointer.user
         except StoreCorrupt:
             # Its owner is to hear of it, if the path still says who that is; nobody's is left out.
             name = unquote(folder)

@@ -78,8 +78,11 @@ class UserStates:
             return None
         return UserState(pointer=kept.pointer, tag=kept.tag, data_key=data_key)
 
-    def read(self, key: UserPath) -> UserState:
-        """The present state. Raises: `StoreCorrupt`."""
+    def read(self, key: UserPath, *, keep: bool = True) -> UserState:
+        """The present state. Raises: `StoreCorrupt`.
+
+        Who goes through all users does not ``keep`` what is read: those who are asked for often would be forgotten.
+        """
         while True:
             present = self.read_raw(key)
             if present is None:
@@ -88,7 +91,7 @@ class UserStates:
             if known is not None and known.tag == present.tag:
                 return known
             key_id = pointer.key_of(present.data)
-            data_key = None if key_id is None else self._keys.get(key, key_id)
+            data_key = None if key_id is None else self._keys.get(key, key_id, keep=keep)
             if key_id is not None and data_key is None:
                 # Erased since the pointer was read, or else its key is lost.
                 latest = self.read_raw(key)
@@ -96,7 +99,8 @@ class UserStates:
                     raise StoreCorrupt("The key of a stored adapter is missing; restore the key storage from a backup.")
                 continue
             found = pointer.from_bytes_of(present.data, key=key, data_key=data_key, vouch=self._vouch(key))
-            self._keep(key, found, tag=present.tag, data_key=data_key, size_bytes=len(present.data))
+            if keep:
+                self._keep(key, found, tag=present.tag, data_key=data_key, size_bytes=len(present.data))
             return UserState(pointer=found, tag=present.tag, data_key=data_key)
 
     def read_raw(self, key: UserPath) -> StoredObject | None:

@@ -161,3 +161,13 @@ def test_store_writer_whose_key_comes_after_a_rotation_wraps_it_anew(defect):
             later.get(ADA)
     else:
         assert later.get(ADA)[1].digest == sample_adapter(1).digest
+
+
+def test_store_keeps_nobody_in_memory_for_having_been_listed(storages, store):
+    store.put(ADA, sample_adapter(0))
+    fresh = store_of(storages)
+    assert fresh.users(ACME) == ["ada"]
+    assert fresh.verify_audit(ACME).problems == []
+    assert (fresh._states.known(ADA), len(fresh._keys._users)) == (None, 0)
+    fresh.get(ADA)
+    assert fresh._states.known(ADA) is not None
