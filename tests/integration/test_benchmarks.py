@@ -79,7 +79,7 @@ def test_benchmarks_of_a_store_on_a_server_give_a_ratio_for_each_route(tmp_path)
             bucket.make_bucket()
         found = list(
             stored_adapters.against_the_bare_client(
-                server, size="100KB", label="warm", rounds=1, operations=24, cache_bytes=1 << 20
+                server, size="100KB", label="warm", rounds=1, operations=24, cache_bytes=1 << 20, users=8
             )
         )
     ratios = [measure for measure in found if measure.name.startswith("ratio.")]
