@@ -35,6 +35,7 @@ FIRST_PREV = "0" * 64
 """What the first line of a lane has in place of a hash."""
 _LANES = 32
 _MAX_LINES = 1000
+_NOT_WRITTEN = "The audit log could not be written."
 _PAGE = 1000
 
 
@@ -119,21 +120,26 @@ class AuditLog:
     def wait(self, scope: TenantScope, entry: AuditEntry) -> AuditLine:
         """Returns when the line is durable; raises as `append`."""
         tail = self._tail(scope)
-        while True:
-            with tail.lock:
-                if entry.written is not None:
-                    break
-                if tail.is_writing:
-                    batch = None
-                    entry.is_waiting = True
-                    entry.turn.clear()
+        batch: list[AuditEntry] | None = None
+        try:
+            while True:
+                with tail.lock:
+                    if entry.written is not None:
+                        break
+                    if tail.is_writing:
+                        batch = None
+                        entry.is_waiting = True
+                        entry.turn.clear()
+                    else:
+                        tail.is_writing = True
+                        batch, tail.entries = tail.entries[:_MAX_LINES], tail.entries[_MAX_LINES:]
+                if batch is None:
+                    entry.turn.wait()
                 else:
-                    tail.is_writing = True
-                    batch, tail.entries = tail.entries[:_MAX_LINES], tail.entries[_MAX_LINES:]
-            if batch is None:
-                self._wait_turn(entry, tail)
-            else:
-                self._write_for(batch, scope, tail)
+                    self._write_for(batch, scope, tail)
+        except BaseException:
+            self._leave(entry, tail, batch or [])
+            raise
         if isinstance(entry.written, StoreError):
             raise type(entry.written)(entry.written.message) from entry.written
         return entry.written
@@ -189,24 +195,25 @@ class AuditLog:
         found = self._tails.get(scope.prefix)
         return self._tails.setdefault(scope.prefix, _Tail()) if found is None else found
 
-    def _wait_turn(self, entry: AuditEntry, tail: _Tail) -> None:
-        try:
-            entry.turn.wait()
-        except BaseException:
-            # Interrupted, perhaps just when it was to write for all: then another one is.
-            with tail.lock:
-                entry.is_waiting = False
-                other = None if tail.is_writing else _next_of(tail)
-            if other is not None:
-                other.turn.set()
-            raise
+    def _leave(self, entry: AuditEntry, tail: _Tail, batch: list[AuditEntry]) -> None:
+        """Passes on the turn of one who was interrupted, whether it was about to come, had come or was over."""
+        left = [each for each in batch if each.written is None]
+        with tail.lock:
+            entry.is_waiting = False
+            for each in left:
+                each.written = StoreUnavailable(_NOT_WRITTEN)
+            if left:
+                tail.is_writing = False
+            other = None if tail.is_writing else _next_of(tail)
+        for each in left if other is None else [*left, other]:
+            each.turn.set()
 
     def _write_for(self, batch: list[AuditEntry], scope: TenantScope, tail: _Tail) -> None:
         """Writes for all of a batch, and wakes them, and one of those who came since."""
         try:
             self._write(scope, self._keys.of(scope), tail, batch)
         except BaseException as error:
-            ours = error if isinstance(error, StoreError) else StoreUnavailable("The audit log could not be written.")
+            ours = error if isinstance(error, StoreError) else StoreUnavailable(_NOT_WRITTEN)
             for each in batch:
                 each.written = ours
             if ours is not error:

@@ -35,6 +35,8 @@ _PASSING = frozenset(
         "ConditionalRequestConflict",
     }
 )
+_PASSING_STATUSES = frozenset({408, 425, 429})
+"""Of what stands in front of a server."""
 _MEANINGS = {
     "NoSuchBucket": "There is no such bucket. Create it, or name another one.",
     "SignatureDoesNotMatch": "The server refuses the secret key. Check HYPERNET_S3_SECRET_KEY.",
@@ -92,10 +94,13 @@ class S3Objects:
                 region=region,
                 http_client=self._http,
             )
+        except ValueError as error:
+            raise SettingsError(f"The address of the S3 server is not one: {error}.") from None
+        try:
             # Where objects are on this server, which is not the same everywhere.
             url = self._client.get_presigned_url("GET", server.bucket, "-")
         except ValueError as error:
-            raise SettingsError(f"The address of the S3 server is not one: {error}.") from None
+            raise SettingsError(f"The name of the bucket is none: {error}.") from None
         self._objects_url = url.partition("?")[0].removesuffix("-")
         # For objects, which is what has to be quick and to go with conditions; the client does everything else.
         self._transport = S3Transport(
@@ -333,7 +338,10 @@ class _Refused(Exception):
 
 
 def _tag_in(answer: Answer) -> str:
-    return answer.header("etag").strip('"')
+    tag = answer.header("etag").strip('"')
+    if not tag:  # a condition on it would be none
+        raise KeyError("etag")
+    return tag
 
 
 def _error_of(answer: Answer) -> Exception:
@@ -348,7 +356,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, S3Error):
         return error.code in _PASSING or error.response.status >= 500
     if isinstance(error, ServerError):
-        return error.status_code >= 500
+        return error.status_code >= 500 or error.status_code in _PASSING_STATUSES
     return True
 
 
@@ -356,7 +364,7 @@ def _meaning(error: Exception) -> str:
     if isinstance(error, S3Error):
         return _MEANINGS.get(str(error.code), f"It answered {error.code} with status {error.response.status}.")
     if isinstance(error, ServerError):
-        return f"It answered with status {error.status_code}."
+        return f"It answered with status {error.status_code} and no reason. Check the address and the port."
     if isinstance(error, InvalidResponseError | KeyError | ValueError | ElementTree.ParseError):
         return "It answered with something that is not S3. Check the address and the port."
     reason = str(error) if isinstance(error, RequestFailed) else type(error).__name__

@@ -1,6 +1,7 @@
 """Requests for whole objects to an S3 server, by libcurl: sent once, over in time, and half as dear as in Python."""
 
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import certifi
 import pycurl
 from minio import time as clock
 from pydantic import SecretStr
+
+from hypernet.errors import InternalError
 
 _BUFFER_BYTES = 512 << 10
 """Every piece of a body is a call into Python, for which a thread has to wait its turn."""
@@ -63,19 +66,19 @@ class S3Transport:
         self._certificates = _certificates()
 
     def get(self, url: str, *, timeout_s: float) -> Answer:
-        """Raises: `RequestFailed`, after ``timeout_s`` at the latest."""
+        """Raises: `RequestFailed`, after ``timeout_s`` at the latest, or when the machine's resolver gives up."""
         return self._request(url, body=None, headers={}, timeout_s=timeout_s)
 
     def put(self, url: str, data: bytes | bytearray, *, headers: dict[str, str], timeout_s: float) -> Answer:
-        """Raises: `RequestFailed`, after ``timeout_s`` at the latest."""
-        # Without waiting to be asked for the body.
-        return self._request(url, body=data, headers=headers | {"Expect": ""}, timeout_s=timeout_s)
+        """Raises: `RequestFailed`, as `get` does."""
+        return self._request(url, body=data, headers=headers, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Closes the connections that nobody uses."""
         self._kept = 0
-        while self._idle:
-            self._idle.pop().close()
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def _request(
         self, url: str, *, body: bytes | bytearray | None, headers: dict[str, str], timeout_s: float
@@ -85,7 +88,7 @@ class S3Transport:
         try:
             curl = self._idle.pop()
         except IndexError:
-            curl = pycurl.Curl()
+            curl = self._made()
         try:
             self._prepare(curl, headers=headers)
             curl.setopt(pycurl.URL, url)
@@ -107,6 +110,12 @@ class S3Transport:
         self._keep(curl)
         return Answer(status=status, head=head, data=b"".join(pieces))
 
+    def _made(self) -> pycurl.Curl:
+        try:
+            return pycurl.Curl()
+        except pycurl.error as error:
+            raise RequestFailed(str(error)) from None
+
     def _prepare(self, curl: pycurl.Curl, *, headers: dict[str, str]) -> None:
         """Sets what is the same for all requests, and the headers, which are signed with the rest."""
         curl.setopt(pycurl.NOSIGNAL, 1)  # which is for threads
@@ -116,23 +125,33 @@ class S3Transport:
         curl.setopt(pycurl.USERAGENT, "hypernet")
         # As for the requests that other libraries make, whatever the environment says.
         curl.setopt(pycurl.PROXY, "")
-        for option, value in self._certificates.items():
-            curl.setopt(option, value)
+        for option in (pycurl.CAINFO, pycurl.CAPATH):
+            if option in self._certificates:
+                curl.setopt(option, self._certificates[option])
+            else:
+                curl.unsetopt(option)  # what the library was built with
         curl.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._credentials.region}:s3")
-        curl.setopt(pycurl.USERNAME, self._credentials.access_key)
-        curl.setopt(pycurl.PASSWORD, self._credentials.secret_key.get_secret_value())
+        # As bytes, since they need not be ASCII.
+        curl.setopt(pycurl.USERNAME, self._credentials.access_key.encode())
+        curl.setopt(pycurl.PASSWORD, self._credentials.secret_key.get_secret_value().encode())
         signed = headers | {
             # What is in the body says itself that it is whole: it is sealed.
             "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
             # By the clock that the requests of the client library go by.
             "X-Amz-Date": f"{clock.utcnow():%Y%m%dT%H%M%SZ}",
         }
-        curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" if value else f"{name}:" for name, value in signed.items()])
+        # libcurl leaves out a header without a value, as it is to do with the one by which a server is asked to ask for
+        # the body, and with no other: a condition that is not sent is one that holds.
+        if not all(signed.values()):
+            raise InternalError("A request was to be made under a condition on nothing.")
+        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *(f"{name}: {value}" for name, value in signed.items())])
 
     def _keep(self, curl: pycurl.Curl) -> None:
         curl.reset()  # else it would hold what was sent and read, and what one has set would go with the next one
         if len(self._idle) < self._kept:  # or a few more, if many come at once
             self._idle.append(curl)
+            if not self._kept:  # closed meanwhile
+                self.close()
         else:
             curl.close()
 
@@ -155,6 +174,7 @@ def _certificates() -> dict[int, str]:
     options = {}
     if found.cafile is not None:
         options[pycurl.CAINFO] = found.cafile
-    if found.capath and any(Path(found.capath).iterdir()):
-        options[pycurl.CAPATH] = found.capath
+    with suppress(OSError):
+        if found.capath and any(Path(found.capath).iterdir()):
+            options[pycurl.CAPATH] = found.capath
     return options or {pycurl.CAINFO: certifi.where()}

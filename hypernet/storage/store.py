@@ -303,8 +303,10 @@ class AdapterStore:
 
     def close(self) -> None:
         """Frees what the store holds; calls after it raise `StoreUnavailable`. What was put stays where it is."""
-        self._objects.close()
-        self._keys.close()
+        try:
+            self._objects.close()
+        finally:
+            self._keys.close()
 
     def _append(
         self,

@@ -65,13 +65,13 @@ class UserStates:
         # An object never changes, so that what was read of one once is what it is, as long as a pointer refers to it.
         self._sealed: Recent[bytes | bytearray] = Recent(cache_bytes)
 
-    def known(self, key: UserPath) -> UserState | None:
+    def known(self, key: UserPath, *, keep: bool = True) -> UserState | None:
         """The state as this process last knew it, without asking; a swap that expects it finds out if it still is."""
         kept = self._pointers.get(key.prefix)
         if kept is None:
             return None
         try:
-            data_key = None if kept.key_id is None else self._keys.get(key, kept.key_id)
+            data_key = None if kept.key_id is None else self._keys.get(key, kept.key_id, keep=keep)
         except StoreCorrupt:
             return None
         if kept.key_id is not None and data_key is None:
@@ -87,7 +87,7 @@ class UserStates:
             present = self.read_raw(key)
             if present is None:
                 return UserState(pointer=VACANT, tag=None, data_key=None)
-            known = self.known(key)
+            known = self.known(key, keep=keep)
             if known is not None and known.tag == present.tag:
                 return known
             key_id = pointer.key_of(present.data)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -214,6 +215,18 @@ def test_audit_log_goes_on_without_one_who_is_interrupted_when_it_is_his_turn():
         assert writing.result(10).content["line"] == 0
     # He had handed it in, and it may stand there.
     assert interrupted.written.content["line"] == 1
+
+
+def test_audit_log_goes_on_without_one_who_is_interrupted_before_he_began_to_write(monkeypatch):
+    log = store_of((MemoryObjects(), MemoryObjects()))._log
+    entry = log.begin(ACME, "put")
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "_write_for", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            log.wait(ACME, entry)
+    assert log.append(ACME, "put").content["line"] == 0
+    with pytest.raises(StoreUnavailable, match="could not be written"):
+        log.wait(ACME, entry)
 
 
 def segments(store: AdapterStore) -> list[StoredObject]:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
+from hypernet.errors import InternalError
 from hypernet.storage.s3_transport import Credentials, RequestFailed, S3Transport
 
 CREDENTIALS = Credentials(access_key="somebody", secret_key=SecretStr("a secret"), region="here-1")
@@ -32,6 +33,7 @@ class Scripted:
         self.requests: list[bytes] = []
         self.connections = 0
         self._replies = replies
+        self._is_closing = False
         self._context = context
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http{'s' * (context is not None)}://127.0.0.1:{self._socket.getsockname()[1]}/bucket/name"
@@ -39,19 +41,22 @@ class Scripted:
         self._thread.start()
 
     def close(self) -> None:
-        self._socket.close()
-        with suppress(OSError), socket.create_connection(("127.0.0.1", int(self.url.split(":")[2].split("/")[0]))):
+        self._is_closing = True
+        with suppress(OSError), socket.create_connection(self._socket.getsockname()):  # which the thread waits for
             pass
+        self._socket.close()
 
     def _serve(self) -> None:
         while True:
             try:
                 accepted, _ = self._socket.accept()
+                if self._is_closing:
+                    return
                 self.connections += 1
                 with self._context.wrap_socket(accepted, server_side=True) if self._context else accepted as peer:
                     self._answer(peer)
             except OSError:
-                if self._socket.fileno() < 0:
+                if self._is_closing:
                     return
 
     def _answer(self, peer: socket.socket) -> None:
@@ -124,6 +129,30 @@ def test_request_is_signed_with_its_condition_and_without_the_secret(transport):
     assert b"/here-1/s3/aws4_request" in signed
     assert b"if-none-match" in signed
     assert b"a secret" not in server.requests[0]
+
+
+def test_condition_on_nothing_is_not_left_out(transport):
+    with served(OK) as server:
+        with pytest.raises(InternalError, match="condition on nothing"):
+            transport.put(server.url, b"data", headers={"If-Match": ""}, timeout_s=5)
+        assert server.requests == []
+
+
+def test_secret_that_is_not_ascii_is_signed_with():
+    credentials = Credentials(access_key="somebody", secret_key=SecretStr("gehüim"), region="here-1")
+    with served(OK) as server:
+        assert S3Transport(credentials, connections=1).get(server.url, timeout_s=5).status == 200
+    assert b"Credential=somebody/" in server.requests[0]
+
+
+def test_transport_that_was_closed_keeps_no_connection(transport):
+    with served(OK, OK) as server:
+        transport.get(server.url, timeout_s=5)
+        transport.close()
+        transport.close()
+        transport.get(server.url, timeout_s=5)
+        assert transport._idle == []
+    assert server.connections == 2
 
 
 def test_body_that_may_have_been_heard_is_not_sent_again(transport):
