@@ -51,6 +51,7 @@ class Scripted:
             try:
                 accepted, _ = self._socket.accept()
                 if self._is_closing:
+                    accepted.close()
                     return
                 self.connections += 1
                 with self._context.wrap_socket(accepted, server_side=True) if self._context else accepted as peer:
