@@ -1,7 +1,6 @@
 """The most recently used of some values, up to a number of bytes; looked up without a lock.
 
-A library's cache wants a lock around every look, and threads that wait for a lock and for the interpreter in turns get
-little else done: with 64 of them half the time of a get went into it.
+A library's cache wants a lock around every look, at which all threads meet that would otherwise never do.
 """
 
 import threading
