@@ -191,8 +191,8 @@ def sealing(*, repeats: int = 20) -> Iterator[Measure]:
 
 
 def listing(*, users: int, page: int = _PAGE) -> Iterator[Measure]:
-    """What paging through a tenant's users needs beside the store: the most for two pages, of which the caller still has
-    one while the next is read, and for all.
+    """What paging through a tenant's users needs beside the store: the most for two pages (the caller has
+    one while the next is read) and for all.
     """
     with tempfile.TemporaryDirectory() as folder:
         objects, keys = DirectoryObjects(Path(folder) / "adapters"), MemoryObjects()
